@@ -1,0 +1,58 @@
+# Linux, make and Python 3.11 or newer are enough; everything else goes into .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+WORKBENCH := $(BIN)/python -m workbench
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help figures quick test lab notebooks clean
+
+help:
+	@echo 'make figures    all notebooks, figures and tables, into figures/'
+	@echo 'make quick      the same on small inputs, into figures/quick/'
+	@echo 'make test       format, lint, types, tests, and every notebook in quick mode'
+	@echo 'make lab        JupyterLab with the kernel ready; as root: make lab LAB_OPTIONS=--allow-root'
+	@echo 'make notebooks  notebooks/*.ipynb from the percent scripts beside them'
+	@echo 'make clean      removes what the others have made, .venv too, but no figure'
+
+figures: $(VENV)/.installed
+	$(WORKBENCH) figures
+
+quick: $(VENV)/.installed
+	$(WORKBENCH) figures --quick --out figures/quick
+
+# First compiled and serially, which also fills numba's cache; then as plain Python, which coverage can see.
+test: $(VENV)/.installed-test
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m 'not jit_only and not slow_without_jit' \
+		-n logical --maxprocesses 4 --cov
+	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(WORKBENCH) figures --quick --out "$$out"
+
+lab: $(VENV)/.installed
+	$(BIN)/python -m jupyterlab --ip 127.0.0.1 --notebook-dir . $(LAB_OPTIONS)
+
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python -m jupytext --to ipynb notebooks/[0-9]*.py
+	$(BIN)/python -m nbstripout notebooks/[0-9]*.ipynb
+
+clean:
+	rm -rf $(VENV) build *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+		figures/notebooks figures/quick
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 or newer is needed, but $(PYTHON) is: $$($(PYTHON) --version 2>&1); try make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(PIP_INSTALL) -e '.[$*]'
+	@touch $@

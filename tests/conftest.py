@@ -1,0 +1,20 @@
+"""What all tests share."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+from workbench.accelerate import JIT_ENABLED
+
+os.environ.setdefault("MPLBACKEND", "Agg")  # no window, whatever the machine has
+
+# The same examples in every run, and no deadline: the first call of a compiled function takes seconds.
+settings.register_profile("ci", derandomize=True, deadline=None, database=None)
+settings.load_profile("ci")
+
+
+@pytest.fixture
+def jit_enabled() -> bool:
+    """Whether numba compiles in this run, or the same code runs as plain Python."""
+    return JIT_ENABLED

@@ -1,0 +1,82 @@
+"""The one place that knows numba's options and where its compiled code is kept.
+
+Numba's on-disk cache looks only at the file of the function itself: an edited callee, or a tracker in
+another file, would go unnoticed. So the cache lives in a folder named by a hash of the whole package
+and of numba's version; an edit anywhere opens a new folder.
+"""
+
+import hashlib
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+
+import numba
+import numpy as np
+
+PACKAGE = Path(__file__).parent
+KEEP_FOLDERS = 4  # caches of the last few versions of the sources; older ones are removed
+
+
+@cache
+def source_hash() -> str:
+    """Hash of every module of the package, with numba's version: it names what made a result.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_root() -> Path:
+    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "gup-pin-workbench"
+
+
+def _point_cache_at_sources() -> None:
+    root = _cache_root()
+    folder = root / source_hash()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        others = sorted(root.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)
+    except OSError:  # a read-only home: numba then keeps its own counsel
+        return
+    numba.config.CACHE_DIR = str(folder)
+    for stale in others[KEEP_FOLDERS:]:
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+_point_cache_at_sources()
+
+JIT_ENABLED = not numba.config.DISABLE_JIT
+
+# Functions that no tracker passes through: compiled once, kept on disk.
+jit = numba.njit(cache=True)
+# Small accessors: inlined by LLVM; kept out of the disk cache, whose files would outnumber the modules.
+inline = numba.njit(inline="never")
+# Functions that take the tracker: they compile into the driver that is specialised for it.
+step = numba.njit
+# The driver for one of the package's own trackers, and for one from a user's file: the cache index
+# would name a class that other processes can't import.
+driver = numba.njit(cache=True)
+driver_uncached = numba.njit
+
+
+@inline
+def at(array, index):
+    """Row ``index`` of a structured array, without numba's test for negative indices.
+
+    Parameters
+    ----------
+    array : ndarray
+        One-dimensional structured array.
+    index : int
+        Never negative.
+    """
+    return array[np.uint64(index)]

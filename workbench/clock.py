@@ -1,0 +1,692 @@
+"""The clock: runs step programs by discrete events, on CPUs, with contended locks and a device.
+
+What runs when
+--------------
+A CPU runs one task at a time, a step at a time; a step's effects happen at its start, and the CPU and the
+spinlock that the step runs under are taken for the step's cost. After each step an interrupt, then a
+kworker, goes before threads; threads of equal rank run until they block or their slice ends. A task that
+finds its spinlock taken spins on its CPU, first come first served. Tasks that sleep leave their CPU.
+Events at the same time happen in the order in which they were scheduled.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from workbench.accelerate import at, inline, jit, step
+from workbench.mm import bio, gup, programs, reclaim, writeback
+from workbench.mm import registers as R
+from workbench.mm.world import (
+    PRIO_IRQ,
+    PRIO_THREAD,
+    RUNNABLE,
+    SLEEPING,
+    WAIT_NONE,
+    WAITING,
+    tally,
+)
+from workbench.trackers.protocol import LOCK_ZONE, bytes_in_use
+
+CPU = np.dtype(
+    [
+        ("current", np.int32),  # task (plus one) that has the CPU
+        ("last", np.int32),  # task (plus one) that ran before, for context switches
+        ("busy", np.int32),  # in a step, or spinning
+        ("holds", np.int32),  # spinlock (plus one) of the step
+        ("spin_next", np.int32),  # next CPU (plus one) that spins on the same lock
+        ("kicked", np.int32),
+        ("head_0", np.int32),
+        ("tail_0", np.int32),
+        ("head_1", np.int32),
+        ("tail_1", np.int32),
+        ("head_2", np.int32),
+        ("tail_2", np.int32),
+        ("slice_ps", np.int64),  # since when the current thread has run
+        ("spin_ps", np.int64),  # since when it spins
+        ("busy_ps", np.int64),
+    ]
+)
+
+LOCK = np.dtype(
+    [
+        ("holder", np.int32),  # CPU plus one
+        ("head", np.int32),  # first spinning CPU, plus one
+        ("tail", np.int32),
+        ("taken", np.int64),
+        ("contended", np.int64),
+        ("since_ps", np.int64),
+        ("held_ps", np.int64),
+        ("waited_ps", np.int64),
+    ]
+)
+
+SLICE_PS = 3_000_000_000  # 3 ms: base slice of v6.12 kernel/sched/fair.c scaled for 8 or more CPUs
+
+# The driver's own registers.
+(
+    HEAP_N,
+    SEQUENCE,
+    EVENTS,
+    DRAW_NEXT,
+    UNITS_FREE,
+    PER_PAGE_PS,
+    LATE,
+    SAMPLES,
+    SAMPLE_NEXT,
+    SAMPLE_PERIOD,
+    LOGGED,
+    LOG_PAGE,
+    RWSEM_HELD_PS,
+    RWSEM_SINCE,
+    DEVICE_BUSY_PS,
+    DEVICE_SINCE,
+    PEAK_BYTES,
+    CELLS,
+) = range(18)
+
+STEP_END, DEVICE_DONE, TIMER = range(3)
+NEED_DRAWS, NEED_PLAN, LOG_FULL, FINISHED = range(4)
+SAMPLE_FIELDS = ("time_ps", "pinned_pages", "live_ranges", "bytes", "work_out", "ios_out")
+LOG_FIELDS = ("time_ps", "end_ps", "task", "program", "pc", "page", "flags", "refcount", "mapcount", "pins", "data")
+
+
+class Clock(NamedTuple):
+    """State of the driver.
+
+    Attributes
+    ----------
+    heap : ndarray of int64, shape (n, 3)
+        Binary heap of events: time [ps], sequence number, what.
+    cpu, lock : ndarray
+        Rows of `CPU` and `LOCK`: the LRU's lock, then a page-table lock for each 512 pages.
+    run_next : ndarray of int32
+        Links of the run queues, by task (plus one).
+    kicks : ndarray of int32
+        CPUs that may have something to start; the first cell counts them.
+    draws : ndarray of int64
+        Service times [ps], drawn outside.
+    since : ndarray of int64, shape (tasks, 2)
+        Since when a task waits [ps], and for what.
+    slept_ps : ndarray of int64, shape (reasons, 2)
+        By reason, the time that tasks have waited [ps], and how often.
+    sample, log : ndarray of int64
+        Time series (`SAMPLE_FIELDS`) and walk-through (`LOG_FIELDS`).
+    cells : ndarray of int64
+        The driver's registers.
+    """
+
+    heap: np.ndarray
+    cpu: np.ndarray
+    lock: np.ndarray
+    run_next: np.ndarray
+    kicks: np.ndarray
+    draws: np.ndarray
+    since: np.ndarray
+    slept_ps: np.ndarray
+    sample: np.ndarray
+    log: np.ndarray
+    cells: np.ndarray
+
+
+# ---- events
+
+
+@inline
+def _before(heap, i, j):
+    """Whether event i comes before event j."""
+    return heap[i, 0] < heap[j, 0] or (heap[i, 0] == heap[j, 0] and heap[i, 1] < heap[j, 1])
+
+
+@inline
+def _exchange(heap, i, j):
+    for k in range(3):
+        heap[i, k], heap[j, k] = heap[j, k], heap[i, k]
+
+
+@jit
+def push_event(clock, time, kind, arg):
+    """Schedule an event."""
+    heap, cells = clock.heap, clock.cells
+    i = cells[HEAP_N]
+    cells[HEAP_N] += 1
+    cells[SEQUENCE] += 1
+    heap[i, 0] = time
+    heap[i, 1] = cells[SEQUENCE]
+    heap[i, 2] = arg * 4 + kind
+    while i > 0 and _before(heap, i, (i - 1) // 2):
+        _exchange(heap, i, (i - 1) // 2)
+        i = (i - 1) // 2
+
+
+@jit
+def pop_event(clock):
+    """Take the earliest event: its time and what it is."""
+    heap, cells = clock.heap, clock.cells
+    time, what = heap[0, 0], heap[0, 2]
+    cells[HEAP_N] -= 1
+    n = cells[HEAP_N]
+    _exchange(heap, 0, n)
+    i = 0
+    while True:
+        child = 2 * i + 1
+        if child >= n:
+            break
+        if child + 1 < n and _before(heap, child + 1, child):
+            child += 1
+        if not _before(heap, child, i):
+            break
+        _exchange(heap, i, child)
+        i = child
+    return time, what
+
+
+# ---- run queues
+
+
+@inline
+def _queue_ends(cpu, prio):
+    if prio == 0:
+        return cpu["head_0"], cpu["tail_0"]
+    if prio == 1:
+        return cpu["head_1"], cpu["tail_1"]
+    return cpu["head_2"], cpu["tail_2"]
+
+
+@inline
+def _set_queue(cpu, prio, head, tail):
+    if prio == 0:
+        cpu["head_0"] = head
+        cpu["tail_0"] = tail
+    elif prio == 1:
+        cpu["head_1"] = head
+        cpu["tail_1"] = tail
+    else:
+        cpu["head_2"] = head
+        cpu["tail_2"] = tail
+
+
+@jit
+def _enqueue(world, clock, t, front):
+    """Put a runnable task on its CPU's queue."""
+    task = at(world.task, t)
+    cpu = at(clock.cpu, task["cpu"])
+    head, tail = _queue_ends(cpu, task["prio"])
+    clock.run_next[t] = 0
+    if head == 0:
+        head = tail = t + 1
+    elif front:
+        clock.run_next[t] = head
+        head = t + 1
+    else:
+        clock.run_next[tail - 1] = t + 1
+        tail = t + 1
+    _set_queue(cpu, task["prio"], head, tail)
+
+
+@jit
+def _dequeue(clock, cpu):
+    """Take the task that is to run next (plus one), or 0."""
+    for prio in range(3):
+        head, tail = _queue_ends(cpu, prio)
+        if head != 0:
+            rest = clock.run_next[head - 1]
+            _set_queue(cpu, prio, rest, tail if rest != 0 else 0)
+            return head
+    return 0
+
+
+@inline
+def _kick(clock, c):
+    """Have a CPU looked at before the next event."""
+    cpu = at(clock.cpu, c)
+    if not cpu["kicked"]:
+        cpu["kicked"] = 1
+        clock.kicks[0] += 1
+        clock.kicks[clock.kicks[0]] = c
+
+
+@jit
+def make_runnable(world, clock, t):
+    """A woken task joins its CPU's queue, unless it is still in the step in which it went to sleep."""
+    task = at(world.task, t)
+    since = clock.since[t]
+    if since[1] != WAIT_NONE:
+        clock.slept_ps[since[1], 0] += world.sys[R.NOW] - since[0]
+        clock.slept_ps[since[1], 1] += 1
+        since[1] = WAIT_NONE
+    if at(clock.cpu, task["cpu"])["current"] != t + 1:
+        _enqueue(world, clock, t, False)
+        _kick(clock, task["cpu"])
+
+
+# ---- device
+
+
+@jit
+def start_device(world, clock):
+    """Let the device take what it can: a unit each, or, in a replay, all, each until its recorded time."""
+    sys, cells = world.sys, clock.cells
+    while sys[R.DEVICE_HEAD] >= 0:
+        b = sys[R.DEVICE_HEAD]
+        row = at(world.bio, b)
+        replayed = row["done_ps"] >= 0
+        if not replayed and cells[UNITS_FREE] == 0:
+            return
+        sys[R.DEVICE_HEAD] = row["bi_next"]
+        bio.device_start(world, b)
+        done = row["done_ps"]
+        if replayed:
+            cells[LATE] += done < sys[R.NOW]
+            done = max(done, sys[R.NOW])
+        else:
+            cells[UNITS_FREE] -= 1
+            pages = 0
+            n = b
+            while n >= 0:
+                pages += at(world.bio, n)["nr_pages"]
+                n = at(world.bio, n)["seg_next"]
+            service = clock.draws[cells[DRAW_NEXT]] + pages * cells[PER_PAGE_PS]
+            cells[DRAW_NEXT] += 1
+            cells[DEVICE_BUSY_PS] += service
+            done = sys[R.NOW] + service
+        push_event(clock, done, DEVICE_DONE, b)
+
+
+@jit
+def finish_bio(world, clock, b):
+    """The device is done with a bio."""
+    clock.cells[UNITS_FREE] += at(world.bio, b)["done_ps"] < 0
+    bio.device_done(world, b)
+
+
+# ---- steps
+
+
+@step
+def spinlock_of(tracker, world, task):
+    """Spinlock that the task's next step runs under, or -1."""
+    program, pc = task["program"], task["pc"]
+    if program == programs.DIO_PROGRAM:
+        if pc == programs.D_PIN_PAGES:
+            return tracker.lock - 1
+        if pc == programs.D_FAULT_PTE:
+            return _page_table_lock(task)
+    elif program == programs.IRQ_PROGRAM:
+        if pc == programs.I_RELEASE:
+            return tracker.lock - 1
+    elif program == programs.KWORKER_PROGRAM:
+        if pc == programs.W_RELEASE:
+            return tracker.lock - 1
+    elif program == programs.WRITEBACK_PROGRAM:
+        if pc == programs.F_MKCLEAN:
+            return _page_table_lock(task)
+    elif pc == programs.R_UNMAP:
+        return _page_table_lock(task)
+    elif pc == programs.R_ISOLATE or pc == programs.R_PUTBACK:
+        return LOCK_ZONE - 1
+    return -1
+
+
+@inline
+def _page_table_lock(task):
+    return LOCK_ZONE + (task["page"] >> 9)
+
+
+@step
+def run_step(tracker, world, t):
+    """Run the next step of a task: one atomic action of the kernel."""
+    program = at(world.task, t)["program"]
+    if program == programs.DIO_PROGRAM:
+        _dio_step(tracker, world, t)
+    elif program == programs.IRQ_PROGRAM:
+        _irq_step(tracker, world, t)
+    elif program == programs.KWORKER_PROGRAM:
+        _kworker_step(tracker, world, t)
+    elif program == programs.WRITEBACK_PROGRAM:
+        _writeback_step(tracker, world, t)
+    else:
+        _kswapd_step(tracker, world, t)
+
+
+@step
+def _dio_step(tracker, world, t):
+    pc = at(world.task, t)["pc"]
+    if pc == programs.D_BEGIN:
+        bio.dio_begin(world, t)
+    elif pc == programs.D_GUP_CALL:
+        gup.gup_call(tracker, world, t)
+    elif pc == programs.D_RANGE_LOCK:
+        gup.gup_range_lock(world, t)
+    elif pc == programs.D_RANGE_INSERT:
+        gup.gup_range_insert(tracker, world, t)
+    elif pc == programs.D_RANGE_UNLOCK:
+        gup.gup_range_unlock(tracker, world, t)
+    elif pc == programs.D_GUP_PAGES:
+        gup.gup_pages(tracker, world, t)
+    elif pc == programs.D_PIN_PAGES:
+        gup.pin_pages(tracker, world, t)
+    elif pc == programs.D_FAULT_LOCK:
+        gup.fault_lock(world, t)
+    elif pc == programs.D_PAGE_MKWRITE:
+        gup.page_mkwrite(world, t)
+    elif pc == programs.D_FAULT_PTE:
+        gup.fault_pte(world, t)
+    elif pc == programs.D_FAULT_UNLOCK:
+        gup.fault_unlock(world, t)
+    elif pc == programs.D_BUILD_BIO:
+        bio.build_bio(world, t)
+    elif pc == programs.D_SET_DIRTY:
+        bio.bio_set_pages_dirty(world, t)
+    else:
+        bio.dio_submit_bio(world, t)
+
+
+@step
+def _irq_step(tracker, world, t):
+    pc = at(world.task, t)["pc"]
+    if pc == programs.I_TAKE:
+        bio.irq_take_bio(world, t)
+    elif pc == programs.I_CHECK_DIRTY:
+        bio.bio_check_pages_dirty(tracker, world, t)
+    elif pc == programs.I_RELEASE:
+        bio.irq_release_pages(tracker, world, t)
+    elif pc == programs.I_DIO_COMPLETE:
+        bio.dio_bio_complete(world, t)
+    else:
+        bio.end_page_writeback(world, t)
+
+
+@step
+def _kworker_step(tracker, world, t):
+    pc = at(world.task, t)["pc"]
+    if pc == programs.W_TAKE:
+        bio.kworker_take(tracker, world, t)
+    elif pc == programs.W_SET_DIRTY:
+        bio.bio_dirty_fn(tracker, world, t)
+    elif pc == programs.W_RANGE_LOCK:
+        bio.release_range_lock(world, t)
+    elif pc == programs.W_RANGE_RELEASE:
+        bio.release_range(tracker, world, t)
+    elif pc == programs.W_RANGE_UNLOCK:
+        bio.release_range_unlock(world, t)
+    else:
+        bio.kworker_release(tracker, world, t)
+
+
+@step
+def _writeback_step(tracker, world, t):
+    pc = at(world.task, t)["pc"]
+    if pc == programs.F_SLEEP:
+        writeback.writeback_sleep(world, t)
+    elif pc == programs.F_FIND:
+        writeback.find_dirty(world, t)
+    elif pc == programs.F_LOCK_PAGE:
+        writeback.writeback_lock_page(world, t)
+    elif pc == programs.F_I_MMAP_LOCK:
+        writeback.writeback_i_mmap_lock(world, t)
+    elif pc == programs.F_MKCLEAN:
+        writeback.writeback_mkclean(world, t)
+    elif pc == programs.F_ASK:
+        writeback.ask(tracker, world, t)
+    elif pc == programs.F_I_MMAP_UNLOCK:
+        writeback.writeback_i_mmap_unlock(world, t)
+    elif pc == programs.F_DECIDE:
+        writeback.decide(world, t)
+    elif pc == programs.F_CLEAR_DIRTY:
+        writeback.clear_page_dirty_for_io(world, t)
+    elif pc == programs.F_SUBMIT_BIO:
+        writeback.writeback_submit_bio(world, t)
+    else:
+        writeback.wait_writeback(world, t)
+
+
+@step
+def _kswapd_step(tracker, world, t):
+    pc = at(world.task, t)["pc"]
+    if pc == programs.R_SLEEP:
+        reclaim.kswapd_sleep(world, t)
+    elif pc == programs.R_ISOLATE:
+        reclaim.isolate(world, t)
+    elif pc == programs.R_TRYLOCK:
+        reclaim.reclaim_trylock(world, t)
+    elif pc == programs.R_I_MMAP_LOCK:
+        reclaim.reclaim_i_mmap_lock(world, t)
+    elif pc == programs.R_UNMAP:
+        reclaim.reclaim_unmap(tracker, world, t)
+    elif pc == programs.R_I_MMAP_UNLOCK:
+        reclaim.reclaim_i_mmap_unlock(world, t)
+    elif pc == programs.R_TEST_DIRTY:
+        reclaim.test_dirty(world, t)
+    elif pc == programs.R_RELEASE_BUFFERS:
+        reclaim.try_to_release_page(world, t)
+    elif pc == programs.R_REMOVE_MAPPING:
+        reclaim.remove_mapping(tracker, world, t)
+    else:
+        reclaim.putback(world, t)
+
+
+# ---- the driver
+
+
+@step
+def start_cpu(tracker, world, clock, c):
+    """Start a step on an idle CPU, or spin for the lock that it needs."""
+    cpu = at(clock.cpu, c)
+    cpu["kicked"] = 0
+    now = world.sys[R.NOW]
+    if cpu["busy"]:
+        if cpu["holds"] == 0 or at(clock.lock, cpu["holds"] - 1)["holder"] != c + 1 or cpu["spin_ps"] < 0:
+            return  # in a step, or still spinning
+        lock = at(clock.lock, cpu["holds"] - 1)
+        lock["waited_ps"] += now - cpu["spin_ps"]
+        cpu["busy_ps"] += now - cpu["spin_ps"]
+        cpu["spin_ps"] = -1
+        _execute(tracker, world, clock, c)
+        return
+    if cpu["current"] == 0:
+        cpu["current"] = _dequeue(clock, cpu)
+        if cpu["current"] == 0:
+            return
+        cpu["slice_ps"] = now
+    cpu["busy"] = 1
+    wanted = spinlock_of(tracker, world, at(world.task, cpu["current"] - 1))
+    if wanted >= 0:
+        cpu["holds"] = wanted + 1
+        lock = at(clock.lock, wanted)
+        lock["taken"] += 1
+        if lock["holder"] != 0:
+            _spin(clock, cpu, lock, c, now)
+            return
+        lock["holder"] = c + 1
+        lock["since_ps"] = now
+    _execute(tracker, world, clock, c)
+
+
+@inline
+def _spin(clock, cpu, lock, c, now):
+    lock["contended"] += 1
+    cpu["spin_ps"] = now
+    cpu["spin_next"] = 0
+    if lock["head"] == 0:
+        lock["head"] = c + 1
+    else:
+        at(clock.cpu, lock["tail"] - 1)["spin_next"] = c + 1
+    lock["tail"] = c + 1
+
+
+@step
+def _execute(tracker, world, clock, c):
+    """Run the step: effects now, the CPU and the lock taken for its cost."""
+    sys = world.sys
+    cpu = at(clock.cpu, c)
+    t = cpu["current"] - 1
+    task = at(world.task, t)
+    program, pc = task["program"], task["pc"]
+    sys[R.STEP_PS] = 0
+    if task["prio"] != PRIO_IRQ and cpu["last"] != t + 1:
+        tally(world, R.SWITCH, 1)
+        cpu["last"] = t + 1
+    writers = sys[R.I_MMAP_WRITER] + sys[R.I_MMAP_READERS]
+    run_step(tracker, world, t)
+    cost = sys[R.STEP_PS]
+    cpu["busy_ps"] += cost
+    if writers == 0 and sys[R.I_MMAP_WRITER] + sys[R.I_MMAP_READERS] != 0:
+        clock.cells[RWSEM_SINCE] = sys[R.NOW]
+    elif writers != 0 and sys[R.I_MMAP_WRITER] + sys[R.I_MMAP_READERS] == 0:
+        clock.cells[RWSEM_HELD_PS] += sys[R.NOW] - clock.cells[RWSEM_SINCE]
+    push_event(clock, sys[R.NOW] + cost, STEP_END, c)
+    if clock.cells[LOG_PAGE] >= 0:
+        _log(world, clock, t, program, pc, cost)
+    settle(tracker, world, clock)
+
+
+@jit
+def _log(world, clock, t, program, pc, cost):
+    """Write down the step and the watched page's state after it."""
+    page = at(world.page, clock.cells[LOG_PAGE])
+    row = clock.log[clock.cells[LOGGED]]
+    row[0] = world.sys[R.NOW]
+    row[1] = world.sys[R.NOW] + cost
+    row[2] = t
+    row[3] = program
+    row[4] = pc
+    row[5] = clock.cells[LOG_PAGE]
+    row[6] = page["flags"]
+    row[7] = page["_refcount"]
+    row[8] = page["_mapcount"]
+    row[9] = page["ghost_pins"]
+    row[10] = page["ghost_data"]
+    clock.cells[LOGGED] += 1
+
+
+@step
+def settle(tracker, world, clock):
+    """After a change: the device takes new bios, woken tasks join their queues."""
+    sys = world.sys
+    if sys[R.DEVICE_HEAD] >= 0:
+        start_device(world, clock)
+    while sys[R.WOKEN_HEAD] != 0:
+        t = sys[R.WOKEN_HEAD] - 1
+        sys[R.WOKEN_HEAD] = at(world.task, t)["wake_next"]
+        if sys[R.WOKEN_HEAD] == 0:
+            sys[R.WOKEN_TAIL] = 0
+        make_runnable(world, clock, t)
+
+
+@step
+def end_step(tracker, world, clock, c):
+    """A step has used up its cost: pass its spinlock on, and let the CPU go on."""
+    cpu = at(clock.cpu, c)
+    t = cpu["current"] - 1
+    task = at(world.task, t)
+    cpu["busy"] = 0
+    if cpu["holds"] != 0:
+        _unlock(world, clock, at(clock.lock, cpu["holds"] - 1))
+        cpu["holds"] = 0
+    if task["state"] == RUNNABLE:
+        _maybe_preempt(world, clock, cpu, t)
+    else:
+        cpu["current"] = 0
+        if task["state"] == WAITING:
+            clock.since[t, 0] = world.sys[R.NOW]
+            clock.since[t, 1] = task["wait_kind"]
+        elif task["state"] == SLEEPING:
+            push_event(clock, max(task["until_ps"], world.sys[R.NOW]), TIMER, t)
+    _kick(clock, c)
+
+
+@jit
+def _unlock(world, clock, lock):
+    lock["held_ps"] += world.sys[R.NOW] - lock["since_ps"]
+    lock["since_ps"] = world.sys[R.NOW]
+    lock["holder"] = lock["head"]
+    if lock["head"] != 0:
+        c = lock["head"] - 1
+        lock["head"] = at(clock.cpu, c)["spin_next"]
+        if lock["head"] == 0:
+            lock["tail"] = 0
+        _kick(clock, c)
+
+
+@jit
+def _maybe_preempt(world, clock, cpu, t):
+    """Give way to whatever ranks higher; a thread whose slice is over, to its equals too."""
+    prio = at(world.task, t)["prio"]
+    higher = (prio > 0 and cpu["head_0"] != 0) or (prio > 1 and cpu["head_1"] != 0)
+    slice_over = prio == PRIO_THREAD and world.sys[R.NOW] - cpu["slice_ps"] >= SLICE_PS and cpu["head_2"] != 0
+    if higher or slice_over:
+        _enqueue(world, clock, t, not slice_over)
+        cpu["current"] = 0
+
+
+@step
+def take_sample(tracker, world, clock, time):
+    """Write the time series up to ``time``; when it is full, every second sample goes, and the period doubles."""
+    sys, cells = world.sys, clock.cells
+    in_use = bytes_in_use(tracker, world)
+    cells[PEAK_BYTES] = max(cells[PEAK_BYTES], in_use)
+    while cells[SAMPLE_NEXT] <= time:
+        if cells[SAMPLES] == len(clock.sample):
+            _thin(clock)
+        row = clock.sample[cells[SAMPLES]]
+        row[0] = cells[SAMPLE_NEXT]
+        row[1] = sys[R.PINNED_PAGES]
+        row[2] = sys[R.LIVE_RANGES]
+        row[3] = in_use
+        row[4] = sys[R.WORK_OUT]
+        row[5] = sys[R.IOS_OUT]
+        cells[SAMPLES] += 1
+        cells[SAMPLE_NEXT] += cells[SAMPLE_PERIOD]
+
+
+@jit
+def _thin(clock):
+    cells = clock.cells
+    cells[SAMPLES] = (len(clock.sample) + 1) // 2
+    for i in range(1, cells[SAMPLES]):
+        clock.sample[i] = clock.sample[2 * i]
+    cells[SAMPLE_PERIOD] *= 2
+    cells[SAMPLE_NEXT] = clock.sample[cells[SAMPLES] - 1, 0] + cells[SAMPLE_PERIOD]
+
+
+@step
+def run(tracker, world, clock):
+    """Run until nothing is left to happen, or until more random numbers or room for the log are needed.
+
+    Returns
+    -------
+    int
+        `FINISHED`, or `NEED_DRAWS`, `NEED_PLAN`, `LOG_FULL`; after these, call again once there is room.
+    """
+    sys, cells = world.sys, clock.cells
+    margin = len(clock.cpu) + 1
+    while True:
+        while clock.kicks[0] > 0:
+            clock.kicks[0] -= 1
+            c = clock.kicks[1]
+            for i in range(1, clock.kicks[0] + 1):
+                clock.kicks[i] = clock.kicks[i + 1]
+            start_cpu(tracker, world, clock, c)
+        if cells[HEAP_N] == 0:
+            return FINISHED
+        if len(clock.draws) - cells[DRAW_NEXT] < margin:
+            return NEED_DRAWS
+        planned = sys[R.PLAN_END] - sys[R.PLAN_NEXT]
+        if planned < margin and sys[R.IOS_LEFT] > planned:
+            return NEED_PLAN
+        if cells[LOG_PAGE] >= 0 and len(clock.log) - cells[LOGGED] < margin:
+            return LOG_FULL
+        time, what = pop_event(clock)
+        if cells[SAMPLE_NEXT] <= time:
+            take_sample(tracker, world, clock, time)
+        sys[R.NOW] = time
+        cells[EVENTS] += 1
+        kind, arg = what & 3, what >> 2
+        if kind == STEP_END:
+            end_step(tracker, world, clock, arg)
+        elif kind == DEVICE_DONE:
+            finish_bio(world, clock, arg)
+            settle(tracker, world, clock)
+        else:
+            at(world.task, arg)["state"] = RUNNABLE
+            make_runnable(world, clock, arg)

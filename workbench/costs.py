@@ -1,0 +1,132 @@
+"""Cost tables: counts become nanoseconds, and every entry says where its figure comes from.
+
+Provenance: ``published`` (a message of the thread), ``calibrated`` (measured on a running Linux 6.18, see
+data/README.md), ``derived`` (what a published total leaves after the other entries), ``assumed``.
+
+The published anchors are Hubbard's fio runs of 4 KiB O_DIRECT reads at depth 64 on one thread (2018-11-29, base
+kernel: 194 k IOPS, slat 1538 ns, usr 18.2 %, sys 44.8 %; off-LRU: slat 1649 ns). Three of their figures set
+entries here: the base slat (``SUBMIT_IO``), the base's CPU time per IO (``DIO_COMPLETE``), and the slat of
+off-LRU (``LRU_ISOLATE``). The rest are left to be predicted.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from workbench.mm.registers import COUNTERS
+
+PS_PER_NS = 1000
+BASE_SLAT_NS = 1538.0
+BASE_IOPS = 194_000
+BASE_CPU_SHARE = 0.182 + 0.448
+OFF_LRU_SLAT_NS = 111.0
+FIO = "Hubbard 2018-11-29, f5ad7210-05e0-3dc4-02df-01ce5346e198@nvidia"
+
+
+class Cost(NamedTuple):
+    """What one of a counter costs.
+
+    Attributes
+    ----------
+    ns : float
+    provenance : str
+        ``published``, ``calibrated``, ``derived`` or ``assumed``.
+    source : str
+    """
+
+    ns: float
+    provenance: str
+    source: str
+
+
+class CostTable(NamedTuple):
+    """A named cost table.
+
+    Attributes
+    ----------
+    name : str
+    entries : dict of str to Cost
+        By counter; a counter without an entry costs nothing.
+    """
+
+    name: str
+    entries: dict[str, Cost]
+
+    @property
+    def provenance(self) -> str:
+        """The kinds of provenance of its entries, with how many there are of each."""
+        kinds = [c.provenance for c in self.entries.values()]
+        return ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
+
+    def picoseconds(self) -> np.ndarray:
+        """Unit costs in the order of the counters.
+
+        Returns
+        -------
+        ndarray of int64, shape (len(COUNTERS),)
+            Picoseconds.
+        """
+        ns = [self.entries[c].ns if c in self.entries else 0.0 for c in COUNTERS]
+        return np.round(np.array(ns) * PS_PER_NS).astype(np.int64)
+
+
+_ASSUMED = {
+    "RB_VISITED": (10, "a node in the second-level cache, with the compare"),
+    "RB_ROTATIONS": (10, "six pointer writes in cached nodes"),
+    "GUP_CALL": (40, "entry, access check, interrupts off and on"),
+    "ATOMIC": (5.5, "LOCK-prefixed add on a cached line: 18 to 20 cycles at 3.5 GHz"),
+    "PTE_UPDATE": (6, "one atomic exchange of a PTE"),
+    "TLB_FLUSH": (120, "INVLPG on this CPU; no other CPU has the page's translation"),
+    "SPIN_LOCK": (11, "uncontended lock and unlock with interrupts off"),
+    "RWSEM": (22, "uncontended down and up: two atomics each way with the task's bookkeeping"),
+    "PAGE_LOCK": (15, "uncontended: two atomic bit operations and the test for waiters"),
+    "ALLOC": (20, "slab fast path"),
+    "FREE": (15, "slab fast path"),
+    "BIO_ALLOC": (60, "mempool fast path and bio_init"),
+    "BIO_PAGE": (8, "bio_add_page"),
+    "SUBMIT_BIO": (400, "request, tag, doorbell"),
+    "INTERRUPT": (600, "interrupt entry and exit, blk-mq completion"),
+    "BIO_ENDIO": (150, "bio_endio and the direct IO's own end_io"),
+    "QUEUE_WORK": (100, "queue_work: pool lock and list; the wakeup is a SWITCH"),
+    "WORK_ITEM": (60, "process_one_work around the function"),
+    "SWITCH": (1200, "wakeup and context switch"),
+    "SET_DIRTY": (6, "flag tests of a page that is dirty already"),
+    "TAG_SCAN": (20, "xarray tagged look-up, a batch at a time"),
+    "END_WRITEBACK": (90, "test-and-clear, tag, statistics"),
+    "RECLAIM_PAGE": (250, "shrink_page_list around the named steps"),
+    "PIN_TEST": (2, "a load and a compare"),
+}
+
+_CALIBRATED = {
+    "GUP_PAGE": (35.8, "vmsplice (FOLL_GET, GUP-fast): 41.3 ns/page, less one atomic"),
+    "PUT_PAGE": (12.7, "io_uring unregister: 18.2 ns/page, less one atomic"),
+    "FAULT": (1348.0, "ext4 re-dirty fault: 1375 ns/page, less page lock, dirtying and PTE"),
+    "WRITEPAGE": (860.0, "sync_file_range(WRITE): 860 to 2180 ns per dirty page, the lower end"),
+}
+
+
+def _default() -> CostTable:
+    entries = {name: Cost(float(ns), "assumed", why) for name, (ns, why) in _ASSUMED.items()}
+    entries |= {name: Cost(ns, "calibrated", why) for name, (ns, why) in _CALIBRATED.items()}
+
+    def total(*counters: str) -> float:
+        return sum(entries[c].ns for c in counters)
+
+    submit = total(
+        "GUP_CALL", "GUP_PAGE", "ATOMIC", "BIO_ALLOC", "BIO_PAGE", "PAGE_LOCK", "SET_DIRTY", "SUBMIT_BIO"
+    )
+    entries["SUBMIT_IO"] = Cost(BASE_SLAT_NS - submit, "derived", f"base slat 1538 ns, less the rest; {FIO}")
+    complete = total("INTERRUPT", "BIO_ENDIO", "SET_DIRTY", "ATOMIC", "PUT_PAGE")
+    cpu_ns = BASE_CPU_SHARE / BASE_IOPS * 1e9
+    entries["DIO_COMPLETE"] = Cost(
+        round(cpu_ns - BASE_SLAT_NS - complete, 3),
+        "derived",
+        f"usr 18.2 % and sys 44.8 % at 194 k IOPS, less slat and the rest; {FIO}",
+    )
+    isolate = OFF_LRU_SLAT_NS - total("SPIN_LOCK", "ATOMIC")
+    entries["LRU_ISOLATE"] = Cost(isolate, "derived", f"off-LRU slat +111 ns, less lock and count; {FIO}")
+    entries["LRU_PUTBACK"] = Cost(isolate, "assumed", "as much as isolating it")
+    return CostTable("default", entries)
+
+
+DEFAULT = _default()

@@ -1,0 +1,232 @@
+"""Designs: a tracker, a cleaning policy for each caller, and the presets that name the historical ones.
+
+Written as a preset name (``v4.17``) or as parts:
+``tracker=vma-common:release=count,cleaning=skip/wait,reclaim=ignore,isize=ignore,order=write-protect-first``.
+``cleaning=A/B``: A for WB_SYNC_NONE, B for WB_SYNC_ALL; a single value is for every caller.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import workbench.trackers
+from workbench.errors import UsageError, nearest
+from workbench.policies import CLEANING
+from workbench.trackers import virtual_vma
+from workbench.trackers.protocol import FIELDS, RANGE_AFTER, RANGE_BEFORE
+
+ORDERS = ("write-protect-first", "check-first")
+# Options of a tracker that are written behind its name, and the values that they take.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "release": {
+        "split": virtual_vma.SPLIT,
+        "count": virtual_vma.COUNT,
+        "backpointer": virtual_vma.BACKPOINTER,
+    },
+    "when": {"before": RANGE_BEFORE, "after": RANGE_AFTER},
+    "charge": {"leftmost": virtual_vma.LEFTMOST, "rightmost": virtual_vma.RIGHTMOST},
+    "early_exit": {"yes": 1, "no": 0},
+    "subtract_mapcount": {"yes": 1, "no": 0},
+}
+
+
+@dataclass(frozen=True)
+class Design:
+    """One way of handling pinned pages.
+
+    Attributes
+    ----------
+    name : str
+        As it was written: a preset's name or the parts.
+    tracker_name : str
+    tracker : NamedTuple
+        The tracker with its parameters.
+    none, all, reclaim, isize : str
+        Cleaning policy for each caller (`policies.CALLERS`).
+    order : str
+        Whether the cleaner write-protects or asks first.
+    reclaim_asks : str
+        ``before`` or ``after`` unmapping.
+    fs_bug : bool
+        ext4 meets a dirty page without buffers with BUG_ON (before 2022), or warns and drops the data.
+    wait_locked : bool
+        Policy ``wait`` holds the page lock while it waits.
+    """
+
+    name: str
+    tracker_name: str
+    tracker: Any
+    none: str = "ignore"
+    all: str = "ignore"
+    reclaim: str = "ignore"
+    isize: str = "ignore"
+    order: str = "write-protect-first"
+    reclaim_asks: str = "after"
+    fs_bug: bool = True
+    wait_locked: bool = True
+
+
+PRESETS = {
+    "v4.17": "tracker=none,cleaning=ignore",
+    "hubbard-v1": "tracker=flag-sticky,cleaning=ignore,reclaim=skip,reclaim_asks=before",
+    "hubbard-v2": "tracker=lru-count,cleaning=skip/wait,reclaim=skip,isize=wait,reclaim_asks=before,wait=locked",
+    "kara-virtual-vma": "tracker=vma-common:release=count,cleaning=skip/wait,isize=wait",
+    "v6.12": "tracker=bias,cleaning=ignore,reclaim=skip,reclaim_asks=after,ext4=warn",
+}
+PRESET_SOURCES = {
+    "v4.17": "the kernel that the 2018 reports are about: nobody can tell a pin",
+    "hubbard-v1": "Hubbard 2018-06-16: PG_dma_pinned; try_to_unmap_one fails, page_mkclean untouched",
+    "hubbard-v2": "Hubbard 2018-07-01, 20180702005654.20369-7-jhubbard: off-LRU; page_mkclean skips or waits",
+    "kara-virtual-vma": "Kara 2018-06-19 to 06-25: range in i_mmap; per-caller table of 2018-06-28",
+    "v6.12": "v6.12 mm/gup.c, mm/vmscan.c: bias; only reclaim asks; ext4 warns and drops (2022)",
+}
+
+
+@cache
+def trackers() -> dict[str, Any]:
+    """Find the package's trackers: every module of ``workbench.trackers`` lists its own in ``VARIANTS``.
+
+    Returns
+    -------
+    dict
+        Name with options -> tracker.
+    """
+    found: dict[str, Any] = {}
+    for module in sorted(m.name for m in pkgutil.iter_modules(workbench.trackers.__path__)):
+        found |= getattr(importlib.import_module(f"workbench.trackers.{module}"), "VARIANTS", {})
+    return found
+
+
+def parse(text: str) -> Design:
+    """Read a design.
+
+    Parameters
+    ----------
+    text : str
+        Preset name, or comma-separated parts.
+
+    Raises
+    ------
+    UsageError
+        For a name or value that is not known; the message names the nearest.
+    """
+    if text in PRESETS:
+        return _from_parts(text, PRESETS[text])
+    if "=" not in text:
+        raise UsageError(f"design {text!r}: {nearest(text, PRESETS)} (or parts: tracker=NAME,cleaning=NONE/ALL,…)")
+    return _from_parts(text, text)
+
+
+def _from_parts(name: str, text: str) -> Design:
+    parts = {}
+    for part in text.split(","):
+        key, _, value = part.partition("=")
+        if key in parts:
+            raise UsageError(f"design {text!r}: {key} is given twice")
+        parts[key] = value
+    known = ("tracker", "cleaning", "reclaim", "isize", "order", "reclaim_asks", "ext4", "wait", "longterm")
+    for key in parts:
+        if key not in known:
+            raise UsageError(f"design part {key!r}: {nearest(key, known)}")
+    if "tracker" not in parts:
+        raise UsageError(f"design {text!r}: it needs tracker=NAME: {', '.join(trackers())}")
+    tracker_name, tracker = parse_tracker(parts["tracker"])
+    cleaning = _cleaning(parts)
+    _choice("longterm", parts.get("longterm", "allow"), ("allow",))
+    return Design(
+        name=name,
+        tracker_name=tracker_name,
+        tracker=tracker,
+        order=_choice("order", parts.get("order", ORDERS[0]), ORDERS),
+        reclaim_asks=_choice("reclaim_asks", parts.get("reclaim_asks", "after"), ("before", "after")),
+        fs_bug=_choice("ext4", parts.get("ext4", "bug"), ("bug", "warn")) == "bug",
+        wait_locked=_choice("wait", parts.get("wait", "locked"), ("locked", "unlocked")) == "locked",
+        **cleaning,
+    )
+
+
+def _choice(what: str, value: str, known: Any) -> str:
+    if value not in known:
+        raise UsageError(f"design part {what}={value}: {nearest(value, known)}")
+    return value
+
+
+def _cleaning(parts: dict[str, str]) -> dict[str, str]:
+    """Policy by caller: one value is for all; A/B leaves reclaim and isize as in v4.17 unless given."""
+    given = parts.get("cleaning", "ignore").split("/")
+    if len(given) > 2:
+        raise UsageError(f"design part cleaning={parts['cleaning']}: one value, or A/B for WB_SYNC_NONE/WB_SYNC_ALL")
+    for value in given:
+        _choice("cleaning", value, CLEANING)
+    other = given[0] if len(given) == 1 else "ignore"
+    return {
+        "none": given[0],
+        "all": given[-1],
+        "reclaim": _choice("reclaim", parts.get("reclaim", other), CLEANING),
+        "isize": _choice("isize", parts.get("isize", other), CLEANING),
+    }
+
+
+def parse_tracker(text: str) -> tuple[str, Any]:
+    """Read a tracker: ``NAME``, ``NAME:option=value:…``, or ``path/to/file.py:ClassName``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name or option, or a file that holds no such tracker.
+    """
+    if ".py:" in text:
+        path, _, class_name = text.rpartition(":")
+        return text, load_tracker(Path(path), class_name)
+    name, *options = text.split(":")
+    known = trackers()
+    base = next((t for n, t in known.items() if n.split(":")[0] == name), None)
+    if base is None:
+        raise UsageError(f"tracker {name!r}: {nearest(name, {n.split(':')[0] for n in known})}")
+    chosen: dict[str, int] = {}
+    for option in options:
+        key, _, value = option.partition("=")
+        if key not in OPTIONS or key not in base._fields:
+            allowed = [o for o in OPTIONS if o in base._fields]
+            raise UsageError(f"tracker {name}, option {key!r}: {nearest(key, allowed) if allowed else 'it has none'}")
+        if value not in OPTIONS[key]:
+            raise UsageError(f"tracker {name}, {key}={value}: {nearest(value, OPTIONS[key])}")
+        chosen[key] = OPTIONS[key][value]
+    if "release" in base._fields:
+        release = next((o for o in options if o.startswith("release=")), "release=split")
+        base = known[f"{name}:{release}"]
+        options = [release, *(o for o in options if not o.startswith("release="))]
+    return ":".join([name, *options]), base._replace(**chosen)
+
+
+def load_tracker(path: Path, class_name: str) -> Any:
+    """Load a tracker from a user's file, which is run as code.
+
+    Raises
+    ------
+    UsageError
+        If the file can't be read or run, or lacks the class or one of its fields.
+    """
+    if not path.is_file():
+        raise UsageError(f"tracker file {path}: no such file")
+    spec = importlib.util.spec_from_file_location(f"user_tracker_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"tracker file {path}: {type(error).__name__}: {error}") from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        raise UsageError(f"tracker file {path}: it has no class {class_name!r}")
+    for field in FIELDS:
+        if field not in getattr(found, "_fields", ()):
+            raise UsageError(f"tracker {class_name} in {path}: a NamedTuple with a field {field!r} is needed")
+    try:
+        return found()
+    except TypeError as error:
+        raise UsageError(f"tracker {class_name} in {path}: every field needs a default ({error})") from error

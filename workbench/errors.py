@@ -1,0 +1,30 @@
+"""What goes wrong through the user's input: one line that says what, where, and what would be right."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """Wrong input. Its message is one line; the command line prints it and exits with status 2."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Name the right ones that are nearest to a wrong name.
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    names : iterable of str
+        What would have been right.
+
+    Returns
+    -------
+    str
+        A clause such as ``did you mean 'bias'?``, or the list of all names where none is near.
+    """
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    return "there are: " + ", ".join(known)

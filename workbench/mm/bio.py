@@ -1,0 +1,589 @@
+"""bios: built from what GUP gave, submitted, completed by the device, ended in an interrupt.
+
+A bio is a chain of rows, each a run of pages from one GUP call. Completion comes in hard-IRQ context;
+what may sleep there is handed to a kworker of the same CPU: ``bio_dirty_fn``, when a page that was read
+into is no longer dirty (v4.19 block/bio.c bio_check_pages_dirty; v4.17 released the dirty pages at once
+and deferred the rest), and every change of ``i_mmap``. A deferred bio keeps its references until then:
+finding a range from a page needs ``page->mapping``.
+"""
+
+from workbench.accelerate import at, inline, jit, step
+from workbench.mm import registers as R
+from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
+from workbench.mm.page import (
+    NEWER_THAN_COPY,
+    NEWER_THAN_DISK,
+    PG_DIRTY,
+    PG_WAITERS,
+    PG_WRITEBACK,
+    TAG_WRITEBACK,
+    ghost_unpin,
+    ghost_write,
+    has,
+    lock_page,
+    page_of,
+
+    set_page_dirty,
+    unlock_page,
+    wake_up_page,
+)
+from workbench.mm.programs import (
+    D_BEGIN,
+    D_BUILD_BIO,
+    D_GUP_CALL,
+    D_SET_DIRTY,
+    D_SUBMIT_BIO,
+    I_CHECK_DIRTY,
+    I_DIO_COMPLETE,
+    I_END_WRITEBACK,
+    I_RELEASE,
+    I_TAKE,
+    W_RANGE_LOCK,
+    W_RANGE_RELEASE,
+    W_RANGE_UNLOCK,
+    W_RELEASE,
+    W_SET_DIRTY,
+    W_TAKE,
+)
+from workbench.mm.world import (
+    DEAD,
+    READ,
+    SLEEPING,
+    WAIT_BIO,
+    WAIT_DIO,
+    WAIT_TAG,
+    WAIT_WORK,
+    WAIT_WRITEBACK,
+
+    WRITEBACK,
+    histogram_add,
+    tally,
+    wait,
+    wake,
+    wake_all,
+)
+from workbench.trackers.protocol import RANGE_BEFORE, unpin, unpin_range
+
+# ---- rows and lists
+
+
+@jit
+def alloc_bio_row(world):
+    """Take a row from the pool, or -1."""
+    b = world.sys[R.FREE_BIO]
+    if b >= 0:
+        world.sys[R.FREE_BIO] = at(world.bio, b)["bi_next"]
+    return b
+
+
+@jit
+def free_bio(world, b):
+    """Give a bio's rows back; a submitter may wait for one."""
+    while b >= 0:
+        row = at(world.bio, b)
+        after = row["seg_next"]
+        row["bi_next"] = world.sys[R.FREE_BIO]
+        world.sys[R.FREE_BIO] = b
+        b = after
+    wake_all(world, WAIT_BIO, -1)
+
+
+@inline
+def push_bio(world, task, b):
+    """Append a bio to a task's list."""
+    at(world.bio, b)["bi_next"] = -1
+    if task["list_head"] < 0:
+        task["list_head"] = b
+    else:
+        at(world.bio, task["list_tail"])["bi_next"] = b
+    task["list_tail"] = b
+
+
+@inline
+def pop_bio(world, task):
+    """Take the first bio off a task's list, or -1."""
+    b = task["list_head"]
+    if b >= 0:
+        task["list_head"] = at(world.bio, b)["bi_next"]
+    return b
+
+
+@inline
+def start_pages(world, task):
+    """Set the cursor to the first page of the bio at hand."""
+    task["row"] = task["bio"]
+    task["page"] = at(world.bio, task["bio"])["page"]
+
+
+@inline
+def next_run(world, task):
+    """Move the cursor to the next row; False at the end of the bio."""
+    task["row"] = at(world.bio, task["row"])["seg_next"]
+    if task["row"] < 0:
+        return False
+    task["page"] = at(world.bio, task["row"])["page"]
+    return True
+
+
+# ---- the submitter
+
+
+@jit
+def dio_begin(world, t):
+    """Begin the next direct IO of the plan, in a free slot, not before its time."""
+    sys = world.sys
+    task = at(world.task, t)
+    if sys[R.IOS_LEFT] == 0:
+        task["state"] = DEAD
+        sys[R.SUBMITTERS] -= 1
+        return
+    d = task["free_dio"]
+    if d < 0:
+        wait(task, WAIT_DIO, -1)
+        return
+    row = at(world.plan, sys[R.PLAN_NEXT])
+    if row["at_ps"] > sys[R.NOW]:
+        task["until_ps"] = row["at_ps"]
+        task["state"] = SLEEPING
+        return
+    sys[R.PLAN_NEXT] += 1
+    sys[R.IOS_LEFT] -= 1
+    sys[R.IOS_OUT] += 1
+    dio = at(world.dio, d)
+    task["free_dio"] = dio["next"]
+    task["dio"] = d
+    task["bio"] = -1
+    dio["page"] = row["page"] if row["page"] >= 0 else dio["home"]
+    dio["nr_pages"] = row["nr_pages"]
+    dio["op"] = row["op"]
+    dio["got"] = 0
+    dio["built"] = 0
+    dio["refcount"] = 1
+    dio["plan_bio"] = row["first_bio"]
+    dio["began_ps"] = sys[R.NOW]
+    _enter_flight(world, task, d)
+    _start_bio(world, dio)
+    tally(world, R.SUBMIT_IO, 1)
+    task["pc"] = D_GUP_CALL
+
+
+@inline
+def _enter_flight(world, task, d):
+    dio = at(world.dio, d)
+    dio["next"] = -1
+    dio["prev"] = task["flight_tail"]
+    if task["flight_tail"] >= 0:
+        at(world.dio, task["flight_tail"])["next"] = d
+    else:
+        task["flight_head"] = d
+    task["flight_tail"] = d
+
+
+@inline
+def _leave_flight(world, task, d):
+    """Unlink a direct IO; returns how many that were submitted before it are still in flight."""
+    dio = at(world.dio, d)
+    if dio["next"] >= 0:
+        at(world.dio, dio["next"])["prev"] = dio["prev"]
+    else:
+        task["flight_tail"] = dio["prev"]
+    if dio["prev"] >= 0:
+        at(world.dio, dio["prev"])["next"] = dio["next"]
+    else:
+        task["flight_head"] = dio["next"]
+    earlier = 0
+    before = dio["prev"]
+    while before >= 0:
+        earlier += 1
+        before = at(world.dio, before)["prev"]
+    return earlier
+
+
+@jit
+def _start_bio(world, dio):
+    """Say where the bio that begins now must end: by the trace, or by size and extent."""
+    if dio["plan_bio"] >= 0:
+        dio["bio_left"] = at(world.plan, dio["plan_bio"])["nr_pages"]
+        return
+    left = min(dio["nr_pages"] - dio["built"], world.sys[R.BIO_PAGES])
+    extent = world.sys[R.EXTENT_PAGES]
+    if extent > 0:
+        left = min(left, extent - dio["built"] % extent)
+    dio["bio_left"] = left
+
+
+@jit
+def build_bio(world, t):
+    """Put the pages that GUP gave into the bio at hand, up to where it must end."""
+    task = at(world.task, t)
+    dio = at(world.dio, task["dio"])
+    b = alloc_bio_row(world)
+    if b < 0:
+        wait(task, WAIT_BIO, -1)
+        return
+    n = min(dio["got"] - dio["built"], dio["bio_left"])
+    row = at(world.bio, b)
+    row["page"] = dio["page"] + dio["built"]
+    row["nr_pages"] = n
+    row["handle"] = task["handle"]
+    row["seg_next"] = -1
+    row["dio"] = task["dio"]
+    row["op"] = dio["op"]
+    row["cpu"] = task["cpu"]
+    row["redirty"] = 0
+    row["done_ps"] = -1
+    if task["bio"] < 0:
+        task["bio"] = b
+        tally(world, R.BIO_ALLOC, 1)
+        if dio["plan_bio"] >= 0:
+            row["done_ps"] = at(world.plan, dio["plan_bio"])["at_ps"]
+            dio["plan_bio"] += 1
+    else:
+        at(world.bio, task["row"])["seg_next"] = b
+    task["row"] = b
+    tally(world, R.BIO_PAGE, n)
+    dio["built"] += n
+    dio["bio_left"] -= n
+    if dio["bio_left"] > 0:
+        task["pc"] = D_GUP_CALL
+    elif dio["op"] == READ:
+        start_pages(world, task)
+        task["pc"] = D_SET_DIRTY
+    else:
+        task["pc"] = D_SUBMIT_BIO
+
+
+@jit
+def dirty_pages(world, t):
+    """``set_page_dirty_lock`` on the bio's pages, from the cursor on; stops where a page is locked.
+
+    Returns
+    -------
+    bool
+        Whether all pages have been seen to.
+    """
+    task = at(world.task, t)
+    left = world.sys[R.PAGES_PER_STEP]
+    while True:
+        row = at(world.bio, task["row"])
+        p = int(task["page"])
+        end = min(int(row["page"]) + int(row["nr_pages"]), p + left)
+        left -= end - p
+        while p < end:
+            if not lock_page(world, task, p):
+                task["page"] = p
+                return False
+            set_page_dirty(world, page_of(world, p))
+            unlock_page(world, p)
+            p += 1
+        task["page"] = p
+        if p < row["page"] + row["nr_pages"]:
+            return False
+        if not next_run(world, task):
+            return True
+
+
+@jit
+def bio_set_pages_dirty(world, t):
+    """Before a read is submitted its pages are dirtied (v4.17 block/bio.c bio_set_pages_dirty)."""
+    if dirty_pages(world, t):
+        at(world.task, t)["pc"] = D_SUBMIT_BIO
+
+
+@jit
+def device_push(world, b):
+    """Hand a bio to the device's queue."""
+    sys = world.sys
+    at(world.bio, b)["bi_next"] = -1
+    if sys[R.DEVICE_HEAD] < 0:
+        sys[R.DEVICE_HEAD] = b
+    else:
+        at(world.bio, sys[R.DEVICE_TAIL])["bi_next"] = b
+    sys[R.DEVICE_TAIL] = b
+    sys[R.TAGS_FREE] -= 1
+    tally(world, R.SUBMIT_BIO, 1)
+
+
+@jit
+def dio_submit_bio(world, t):
+    """Submit the bio, or wait for a tag; then the next bio, the next GUP call, or the next direct IO."""
+    sys = world.sys
+    task = at(world.task, t)
+    if sys[R.TAGS_FREE] == 0:
+        wait(task, WAIT_TAG, -1)
+        return
+    dio = at(world.dio, task["dio"])
+    dio["refcount"] += 1
+    device_push(world, task["bio"])
+    task["bio"] = -1
+    if dio["built"] < dio["nr_pages"]:
+        _start_bio(world, dio)
+        task["pc"] = D_BUILD_BIO if dio["built"] < dio["got"] else D_GUP_CALL
+        return
+    dio["refcount"] -= 1  # the submitter's own; the bio just submitted holds another
+    histogram_add(world, R.SUBMIT, sys[R.NOW] + sys[R.STEP_PS] - dio["began_ps"])
+    task["pc"] = D_BEGIN
+
+
+# ---- the device
+
+
+@jit
+def device_start(world, b):
+    """The device begins with a bio; a writeback's pages are read now, at one instant."""
+    row = at(world.bio, b)
+    if row["op"] == WRITEBACK:
+        for p in range(row["page"], row["page"] + row["nr_pages"]):
+            page_of(world, p)["ghost_data"] &= ~NEWER_THAN_COPY
+
+
+@jit
+def device_done(world, b):
+    """The device has finished: what it read lands in memory at this instant, and it raises an interrupt.
+
+    Returns
+    -------
+    int
+        The task that handles the interrupt: there is one for each CPU, and they come first.
+    """
+    head = at(world.bio, b)
+    row = b
+    while row >= 0 and head["op"] == READ:
+        run = at(world.bio, row)
+        for p in range(run["page"], run["page"] + run["nr_pages"]):
+            page = page_of(world, p)
+            ghost_write(page)
+            if has(page, PG_WRITEBACK):
+                world.sys[R.UNSTABLE_WRITE] += 1
+        row = run["seg_next"]
+    head["done_ps"] = world.sys[R.NOW]
+    world.sys[R.TAGS_FREE] += 1
+    wake_all(world, WAIT_TAG, -1)
+    t = int(head["cpu"])
+    push_bio(world, at(world.task, t), b)
+    wake(world, t)
+    return t
+
+
+# ---- interrupt
+
+
+@jit
+def irq_take_bio(world, t):
+    """Take the next completed bio of this CPU."""
+    task = at(world.task, t)
+    b = pop_bio(world, task)
+    if b < 0:
+        wait(task, WAIT_WORK, -1)
+        return
+    row = at(world.bio, b)
+    task["bio"] = b
+    task["dio"] = row["dio"]
+    tally(world, R.INTERRUPT, 1)
+    tally(world, R.BIO_ENDIO, 1)
+    start_pages(world, task)
+    if row["op"] == WRITEBACK:
+        task["pc"] = I_END_WRITEBACK
+        return
+    world.sys[R.BIOS] += 1
+    task["pc"] = I_CHECK_DIRTY
+
+
+@step
+def bio_check_pages_dirty(tracker, world, t):
+    """Release here, or let a kworker do it: a page is clean again, or the release may sleep."""
+    task = at(world.task, t)
+    head = at(world.bio, task["bio"])
+    if head["op"] == READ and _any_clean(world, task["bio"]):
+        head["redirty"] = 1
+        world.sys[R.DEFERRED_DIRTY] += 1
+    if head["redirty"] or tracker.when >= RANGE_BEFORE:
+        world.sys[R.DEFERRED_UNPIN] += 1
+        _queue_work(world, task)
+        task["pc"] = I_DIO_COMPLETE
+    else:
+        task["pc"] = I_RELEASE
+
+
+@jit
+def _any_clean(world, b):
+    clean = False
+    while b >= 0:
+        row = at(world.bio, b)
+        tally(world, R.SET_DIRTY, row["nr_pages"])
+        for p in range(row["page"], row["page"] + row["nr_pages"]):
+            if not has(page_of(world, p), PG_DIRTY):
+                clean = True
+        b = row["seg_next"]
+    return clean
+
+
+@inline
+def _queue_work(world, task):
+    """queue_work on this CPU; its kworker's number follows those of the interrupts."""
+    worker = int(task["cpu"]) + world.sys[R.CPUS]
+    push_bio(world, at(world.task, worker), task["bio"])
+    world.sys[R.WORK_OUT] += 1
+    tally(world, R.QUEUE_WORK, 1)
+    wake(world, worker)
+
+
+@step
+def release_pages(tracker, world, t):
+    """Unpin and put the bio's pages, from the cursor on; then the bio is free.
+
+    Returns
+    -------
+    bool
+        Whether it is done.
+    """
+    task = at(world.task, t)
+    left = world.sys[R.PAGES_PER_STEP]
+    while True:
+        row = at(world.bio, task["row"])
+        p = int(task["page"])
+        end = min(int(row["page"]) + int(row["nr_pages"]), p + left)
+        left -= end - p
+        tally(world, R.ATOMIC, end - p)
+        tally(world, R.PUT_PAGE, end - p)
+        while p < end:
+            if tracker.when < RANGE_BEFORE:
+                unpin(tracker, world, p, row["handle"])
+            page_of(world, p)["_refcount"] -= 1
+            ghost_unpin(world, p)
+            p += 1
+        task["page"] = p
+        if p < row["page"] + row["nr_pages"]:
+            return False
+        if not next_run(world, task):
+            break
+    histogram_add(world, R.RELEASE, world.sys[R.NOW] - at(world.bio, task["bio"])["done_ps"])
+    free_bio(world, task["bio"])
+    task["bio"] = -1
+    return True
+
+
+@step
+def irq_release_pages(tracker, world, t):
+    """Release in the interrupt."""
+    if release_pages(tracker, world, t):
+        at(world.task, t)["pc"] = I_DIO_COMPLETE
+
+
+@jit
+def dio_bio_complete(world, t):
+    """One bio less; the last one completes the direct IO and frees its slot."""
+    sys = world.sys
+    task = at(world.task, t)
+    task["pc"] = I_TAKE
+    d = task["dio"]
+    dio = at(world.dio, d)
+    dio["refcount"] -= 1
+    if dio["refcount"] > 0:
+        return
+    submitter = at(world.task, dio["task"])
+    histogram_add(world, R.LATENCY, sys[R.NOW] - dio["began_ps"])
+    histogram_add(world, R.OVERTAKES, _leave_flight(world, submitter, d))
+    dio["next"] = submitter["free_dio"]
+    submitter["free_dio"] = d
+    tally(world, R.DIO_COMPLETE, 1)
+    sys[R.DIOS] += 1
+    sys[R.IOS_OUT] -= 1
+    sys[R.LAST_DONE] = sys[R.NOW]
+    if submitter["wait_kind"] == WAIT_DIO:
+        wake(world, dio["task"])
+
+
+@jit
+def end_page_writeback(world, t):
+    """End the writeback of a bio's pages; what the disk read is on disk now."""
+    task = at(world.task, t)
+    row = at(world.bio, task["bio"])
+    tally(world, R.END_WRITEBACK, row["nr_pages"])
+    world.sys[R.WRITTEN] += row["nr_pages"]
+    for p in range(row["page"], row["page"] + row["nr_pages"]):
+        page = page_of(world, p)
+        page["flags"] &= ~(PG_WRITEBACK | TAG_WRITEBACK)
+        if not page["ghost_data"] & NEWER_THAN_COPY:
+            page["ghost_data"] &= ~NEWER_THAN_DISK
+        if has(page, PG_WAITERS):
+            wake_up_page(world, p, WAIT_WRITEBACK)
+    free_bio(world, task["bio"])
+    task["bio"] = -1
+    task["pc"] = I_TAKE
+
+
+# ---- kworker
+
+
+@step
+def kworker_take(tracker, world, t):
+    """Take the next work item of this CPU."""
+    task = at(world.task, t)
+    b = pop_bio(world, task)
+    if b < 0:
+        wait(task, WAIT_WORK, -1)
+        return
+    task["bio"] = b
+    start_pages(world, task)
+    tally(world, R.WORK_ITEM, 1)
+    task["pc"] = W_SET_DIRTY if at(world.bio, b)["redirty"] else _release_pc(tracker)
+
+
+@step
+def _release_pc(tracker):
+    return W_RANGE_LOCK if tracker.when >= RANGE_BEFORE else W_RELEASE
+
+
+@step
+def bio_dirty_fn(tracker, world, t):
+    """Dirty the pages again, each under its lock (v4.17 block/bio.c)."""
+    if dirty_pages(world, t):
+        task = at(world.task, t)
+        start_pages(world, task)
+        task["pc"] = _release_pc(tracker)
+
+
+@jit
+def release_range_lock(world, t):
+    """Take ``i_mmap_rwsem`` to change pinned ranges."""
+    if i_mmap_lock(world, t, 1):
+        task = at(world.task, t)
+        start_pages(world, task)
+        task["pc"] = W_RANGE_RELEASE
+
+
+@step
+def release_range(tracker, world, t):
+    """Release the runs of the bio from their ranges, from the cursor on."""
+    task = at(world.task, t)
+    left = world.sys[R.PAGES_PER_STEP]
+    while left > 0:
+        row = at(world.bio, task["row"])
+        p = int(task["page"])
+        n = min(int(row["page"]) + int(row["nr_pages"]) - p, left)
+        unpin_range(tracker, world, world.sys[R.I_MMAP], p, n, int(row["handle"]))
+        left -= n
+        task["page"] = p + n
+        if p + n == row["page"] + row["nr_pages"] and not next_run(world, task):
+            task["pc"] = W_RANGE_UNLOCK
+            return
+
+
+@jit
+def release_range_unlock(world, t):
+    """Release ``i_mmap_rwsem``; the references come next."""
+    i_mmap_unlock(world, 1)
+    task = at(world.task, t)
+    start_pages(world, task)
+    task["pc"] = W_RELEASE
+
+
+@step
+def kworker_release(tracker, world, t):
+    """Put the references; the work item is done."""
+    if release_pages(tracker, world, t):
+        world.sys[R.WORK_OUT] -= 1
+        at(world.task, t)["pc"] = W_TAKE
+
+

@@ -1,0 +1,210 @@
+"""``struct page``: flags, references, the LRU, the page lock, dirtying, and the ghost state.
+
+A page of the buffers' inode is mapped by one PTE, whose bits are kept in ``flags`` beside the page's own.
+Sources: v4.17 include/linux/page-flags.h, mm/swap.c, mm/filemap.c, mm/page-writeback.c, fs/buffer.c.
+"""
+
+from workbench.accelerate import at, inline, jit
+from workbench.mm import registers as R
+from workbench.mm.world import WAIT_PAGE, WAIT_PIN, tally, wait, wake_all
+
+FLAGS = (
+    "PG_locked",
+    "PG_dirty",
+    "PG_writeback",
+    "PG_lru",
+    "PG_private",  # buffers attached
+    "PG_waiters",
+    "PG_dma_pinned",  # only the flag trackers use it
+    "PG_cached",  # in the page cache (page->mapping is set)
+    "BH_Dirty",  # its buffers are dirty
+    "TAG_DIRTY",  # PAGECACHE_TAG_DIRTY: how flusher and fsync find it
+    "TAG_WRITEBACK",  # PAGECACHE_TAG_WRITEBACK
+    "PTE_present",
+    "PTE_write",
+    "PTE_dirty",
+)
+(
+    PG_LOCKED,
+    PG_DIRTY,
+    PG_WRITEBACK,
+    PG_LRU,
+    PG_PRIVATE,
+    PG_WAITERS,
+    PG_DMA_PINNED,
+    PG_CACHED,
+    BH_DIRTY,
+    TAG_DIRTY,
+    TAG_WRITEBACK,
+    PTE_PRESENT,
+    PTE_WRITE,
+    PTE_DIRTY,
+) = (1 << bit for bit in range(len(FLAGS)))
+
+# Ghost: how the page's three contents relate.
+NEWER_THAN_DISK = 1
+NEWER_THAN_COPY = 2  # changed since the disk read it for the writeback in flight
+
+# page->lru: links are page numbers plus one, shifted past the two low bits that pointers leave free.
+LRU_SHIFT = 2
+PIN_FLAG = 2  # bit 1 of the first word: lru-count keeps the pin count in the second one
+WAS_LRU = 1  # with PIN_FLAG: goes back on the LRU at the last unpin
+
+GUP_PIN_COUNTING_BIAS = 1024  # v6.12 include/linux/mm.h
+
+
+@inline
+def page_of(world, p):
+    """Row of page ``p``."""
+    return at(world.page, p)
+
+
+@inline
+def has(page, flags):
+    """Whether any of ``flags`` is set."""
+    return (page["flags"] & flags) != 0
+
+
+@inline
+def get_page(world, page):
+    """Take a plain reference."""
+    page["_refcount"] += 1
+    tally(world, R.ATOMIC, 1)
+
+
+@inline
+def put_page(world, page):
+    """Drop a plain reference; pages of the model are freed by reclaim only."""
+    page["_refcount"] -= 1
+    tally(world, R.ATOMIC, 1)
+
+
+@inline
+def lru_add(world, p):
+    """Put a page at the head of the LRU."""
+    link = (p + 1) << LRU_SHIFT
+    head = world.sys[R.LRU_HEAD]
+    page = at(world.page, p)
+    page["lru_prev"] = 0
+    page["lru_next"] = head
+    if head == 0:
+        world.sys[R.LRU_TAIL] = link
+    else:
+        at(world.page, (head >> LRU_SHIFT) - 1)["lru_prev"] = link
+    world.sys[R.LRU_HEAD] = link
+    world.sys[R.LRU_PAGES] += 1
+    page["flags"] |= PG_LRU
+
+
+@inline
+def lru_del(world, p):
+    """Take a page off the LRU."""
+    page = at(world.page, p)
+    before = int(page["lru_prev"])
+    after = int(page["lru_next"])
+    if before == 0:
+        world.sys[R.LRU_HEAD] = after
+    else:
+        at(world.page, (before >> LRU_SHIFT) - 1)["lru_next"] = after
+    if after == 0:
+        world.sys[R.LRU_TAIL] = before
+    else:
+        at(world.page, (after >> LRU_SHIFT) - 1)["lru_prev"] = before
+    page["lru_prev"] = 0
+    page["lru_next"] = 0
+    world.sys[R.LRU_PAGES] -= 1
+    page["flags"] &= ~PG_LRU
+
+
+@inline
+def putback_lru_page(world, p):
+    """Put an isolated page back; one that was pinned meanwhile has no free words, and goes back when unpinned."""
+    page = at(world.page, p)
+    if page["lru_next"] & PIN_FLAG:
+        page["lru_next"] |= WAS_LRU
+    else:
+        lru_add(world, p)
+
+
+@inline
+def trylock_page(world, page):
+    """Take the page lock if it is free."""
+    if has(page, PG_LOCKED):
+        return False
+    page["flags"] |= PG_LOCKED
+    tally(world, R.PAGE_LOCK, 1)
+    return True
+
+
+@inline
+def lock_page(world, task, p):
+    """Take the page lock, or wait for it; whoever is woken asks again."""
+    page = at(world.page, p)
+    if trylock_page(world, page):
+        return True
+    page["flags"] |= PG_WAITERS
+    wait(task, WAIT_PAGE, p)
+    return False
+
+
+@jit
+def wake_up_page(world, p, kind):
+    """Wake those who wait for ``kind`` on page ``p``."""
+    wake_all(world, kind, p)
+    for t in range(len(world.task)):
+        if at(world.task, t)["wait_page"] == p and at(world.task, t)["wait_kind"] != 0:
+            return  # somebody still waits on it for another reason
+    at(world.page, p)["flags"] &= ~PG_WAITERS
+
+
+@inline
+def unlock_page(world, p):
+    """Drop the page lock."""
+    page = at(world.page, p)
+    page["flags"] &= ~PG_LOCKED
+    if has(page, PG_WAITERS):
+        wake_up_page(world, p, WAIT_PAGE)
+
+
+@inline
+def set_page_dirty(world, page):
+    """Mark page and buffers dirty.
+
+    ext4_set_page_dirty warns and goes on where there are no buffers (v4.17 fs/ext4/inode.c): that is the
+    hazard `bufferless-dirty`.
+    """
+    tally(world, R.SET_DIRTY, 1)
+    if not has(page, PG_CACHED):
+        return
+    if has(page, PG_PRIVATE):
+        page["flags"] |= BH_DIRTY
+    elif not has(page, PG_DIRTY):
+        world.sys[R.BUFFERLESS_DIRTY] += 1
+    page["flags"] |= PG_DIRTY | TAG_DIRTY
+
+
+@inline
+def ghost_write(page):
+    """Somebody changed the page's memory."""
+    page["ghost_data"] |= NEWER_THAN_DISK | NEWER_THAN_COPY
+
+
+@inline
+def ghost_pin(world, page):
+    """A true pin begins."""
+    if page["ghost_pins"] == 0:
+        world.sys[R.PINNED_PAGES] += 1
+    page["ghost_pins"] += 1
+    world.sys[R.PINS] += 1
+
+
+@inline
+def ghost_unpin(world, p):
+    """A true pin ends; cleaners that wait for it look again."""
+    page = at(world.page, p)
+    page["ghost_pins"] -= 1
+    if page["ghost_pins"] == 0:
+        world.sys[R.PINNED_PAGES] -= 1
+    world.sys[R.UNPINS] += 1
+    if has(page, PG_WAITERS):
+        wake_up_page(world, p, WAIT_PIN)

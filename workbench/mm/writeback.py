@@ -1,0 +1,299 @@
+"""Writeback of the inode: the flusher (WB_SYNC_NONE) and fsync (WB_SYNC_ALL), page by page.
+
+Pages are found by PAGECACHE_TAG_DIRTY, locked, looked at (ext4 looks for buffers right here), write-protected
+by ``page_mkclean`` under ``i_mmap_rwsem``, and asked about, in the order that the design names; then
+``clear_page_dirty_for_io``, ``set_page_writeback``, unlock. Neighbours share a bio.
+Sources: v4.17 mm/page-writeback.c write_cache_pages, fs/ext4/inode.c ext4_writepage.
+"""
+
+from workbench.accelerate import at, jit, step
+from workbench.mm import registers as R
+from workbench.mm.bio import alloc_bio_row, device_push
+from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
+from workbench.mm.i_mmap import page_mkclean as rmap_mkclean
+from workbench.mm.page import (
+    BH_DIRTY,
+    PG_CACHED,
+    PG_DIRTY,
+    PG_PRIVATE,
+    PG_WAITERS,
+    PG_WRITEBACK,
+    TAG_DIRTY,
+    TAG_WRITEBACK,
+    has,
+    lock_page,
+    page_of,
+    unlock_page,
+)
+from workbench.mm.programs import (
+    F_ASK,
+    F_CLEAR_DIRTY,
+    F_DECIDE,
+    F_FIND,
+    F_I_MMAP_LOCK,
+    F_I_MMAP_UNLOCK,
+    F_LOCK_PAGE,
+    F_MKCLEAN,
+    F_SLEEP,
+    F_SUBMIT_BIO,
+    F_WAIT_WRITEBACK,
+)
+from workbench.mm.world import (
+    DEAD,
+    SLEEPING,
+    WAIT_BIO,
+    WAIT_PIN,
+    WAIT_TAG,
+    WAIT_WRITEBACK,
+    WRITEBACK,
+    histogram_add,
+    tally,
+    wait,
+)
+from workbench.policies import IGNORE, REPORT, SKIP, WAIT
+from workbench.trackers.protocol import is_pinned
+
+WRITEBACK_BIO_PAGES = 256  # BIO_MAX_PAGES, v4.17 include/linux/bio.h
+
+
+@jit
+def next_round(world, task):
+    """Sleep until the next round, begin it, or exit when there is nothing more to come.
+
+    Returns
+    -------
+    bool
+        Whether a round begins now.
+    """
+    sys = world.sys
+    idle = sys[R.SUBMITTERS] == 0 and sys[R.IOS_OUT] == 0 and sys[R.WORK_OUT] == 0
+    if task["rounds"] == 0 or (task["rounds"] < 0 and idle):
+        task["state"] = DEAD
+        return False
+    if sys[R.NOW] < task["until_ps"]:
+        task["state"] = SLEEPING
+        return False
+    task["began_ps"] = sys[R.NOW]
+    task["until_ps"] = sys[R.NOW] + task["period_ps"]
+    if task["rounds"] > 0:
+        task["rounds"] -= 1
+    return True
+
+
+@jit
+def writeback_sleep(world, t):
+    """Between rounds."""
+    task = at(world.task, t)
+    if next_round(world, task):
+        task["page"] = 0
+        task["bio"] = -1
+        task["error"] = 0
+        task["pc"] = F_FIND
+
+
+@jit
+def find_dirty(world, t):
+    """Find the next page with the dirty tag; where the run of neighbours breaks, the bio goes first."""
+    task = at(world.task, t)
+    p = int(task["page"])
+    n = world.sys[R.NR_PAGES]
+    while p < n and not has(page_of(world, p), TAG_DIRTY):
+        p += 1
+    task["page"] = p
+    if task["bio"] >= 0 and (p >= n or _breaks(world, task, p)):
+        task["pc"] = F_SUBMIT_BIO
+    elif p < n:
+        tally(world, R.TAG_SCAN, 1)
+        task["pc"] = F_LOCK_PAGE
+    else:
+        task["page"] = 0
+        task["pc"] = F_WAIT_WRITEBACK if task["sync"] else F_SLEEP
+
+
+@jit
+def _breaks(world, task, p):
+    row = at(world.bio, task["bio"])
+    return row["page"] + row["nr_pages"] != p or row["nr_pages"] >= WRITEBACK_BIO_PAGES
+
+
+@jit
+def writeback_lock_page(world, t):
+    """Lock the page and look again; ext4 looks for buffers (BUG_ON before 2022, then warns and drops)."""
+    task = at(world.task, t)
+    p = int(task["page"])
+    page = page_of(world, p)
+    if not lock_page(world, task, p):
+        return
+    if not has(page, PG_CACHED) or not has(page, PG_DIRTY) or (has(page, PG_WRITEBACK) and not task["sync"]):
+        _leave_page(world, task)
+    elif has(page, PG_WRITEBACK):
+        unlock_page(world, p)
+        page["flags"] |= PG_WAITERS
+        wait(task, WAIT_WRITEBACK, p)
+    elif not has(page, PG_PRIVATE):
+        _no_buffers(world, task, page)
+    else:
+        task["pc"] = F_I_MMAP_LOCK
+
+
+@jit
+def _no_buffers(world, task, page):
+    if world.sys[R.FS_BUG_ON]:
+        world.sys[R.FS_BUG] += 1
+        task["state"] = DEAD  # its page stays locked
+        return
+    world.sys[R.DATA_DROPPED] += 1
+    page["flags"] &= ~(PG_DIRTY | TAG_DIRTY)
+    _leave_page(world, task)
+
+
+@jit
+def _leave_page(world, task):
+    unlock_page(world, task["page"])
+    task["page"] += 1
+    task["pc"] = F_FIND
+
+
+@jit
+def _policy(world, task):
+    return world.sys[R.CLEAN_ALL] if task["sync"] else world.sys[R.CLEAN_NONE]
+
+
+@jit
+def writeback_i_mmap_lock(world, t):
+    """Take ``i_mmap_rwsem`` for reading."""
+    if i_mmap_lock(world, t, 0):
+        task = at(world.task, t)
+        task["answer"] = 0
+        ask_first = world.sys[R.CHECK_FIRST] and _policy(world, task) != IGNORE
+        task["pc"] = F_ASK if ask_first else F_MKCLEAN
+
+
+@jit
+def writeback_mkclean(world, t):
+    """``page_mkclean``."""
+    task = at(world.task, t)
+    rmap_mkclean(world, int(task["page"]))
+    asks_now = not world.sys[R.CHECK_FIRST] and _policy(world, task) != IGNORE
+    task["pc"] = F_ASK if asks_now else F_I_MMAP_UNLOCK
+
+
+@step
+def ask(tracker, world, t):
+    """Ask the tracker, under ``i_mmap_rwsem``, where a virtual VMA can be found."""
+    task = at(world.task, t)
+    task["answer"] = ask_tracker(tracker, world, int(task["page"]))
+    write_protect = world.sys[R.CHECK_FIRST] and not task["answer"]
+    task["pc"] = F_MKCLEAN if write_protect else F_I_MMAP_UNLOCK
+
+
+@step
+def ask_tracker(tracker, world, p):
+    """Ask, and compare the answer with the ghost: one who acts on a wrong one is a hazard."""
+    tally(world, R.PIN_TEST, 1)
+    pinned = is_pinned(tracker, world, p)
+    true_pins = page_of(world, p)["ghost_pins"]
+    if not pinned and true_pins > 0:
+        world.sys[R.MISSED_PIN] += 1
+    if pinned and true_pins == 0:
+        world.sys[R.FALSE_PIN] += 1
+    return pinned
+
+
+@jit
+def writeback_i_mmap_unlock(world, t):
+    """Release ``i_mmap_rwsem``."""
+    i_mmap_unlock(world, 0)
+    at(world.task, t)["pc"] = F_DECIDE
+
+
+@jit
+def decide(world, t):
+    """Clean the page, or do with a pinned one what the policy says."""
+    task = at(world.task, t)
+    p = int(task["page"])
+    policy = _policy(world, task)
+    if not task["answer"]:
+        task["pc"] = F_CLEAR_DIRTY
+    elif policy == SKIP:
+        world.sys[R.SKIPPED] += 1
+        _leave_page(world, task)
+    elif policy == REPORT:
+        world.sys[R.REPORTED] += 1
+        task["error"] = 1
+        _leave_page(world, task)
+    elif policy == WAIT:
+        world.sys[R.WAITED] += 1
+        task["pc"] = F_I_MMAP_LOCK if world.sys[R.WAIT_LOCKED] else F_LOCK_PAGE
+        if not world.sys[R.WAIT_LOCKED]:
+            unlock_page(world, p)
+        page_of(world, p)["flags"] |= PG_WAITERS
+        wait(task, WAIT_PIN, p)
+
+
+@jit
+def clear_page_dirty_for_io(world, t):
+    """TestClearPageDirty, set_page_writeback, unlock; the page joins the bio of its neighbours."""
+    task = at(world.task, t)
+    p = int(task["page"])
+    b = task["bio"]
+    if b < 0:
+        b = alloc_bio_row(world)
+        if b < 0:
+            wait(task, WAIT_BIO, -1)
+            return
+        _start_writeback_bio(world, task, b, p)
+    at(world.bio, b)["nr_pages"] += 1
+    page = page_of(world, p)
+    page["flags"] &= ~(PG_DIRTY | BH_DIRTY | TAG_DIRTY)
+    page["flags"] |= PG_WRITEBACK | TAG_WRITEBACK
+    tally(world, R.WRITEPAGE, 1)
+    world.sys[R.CLEANED] += 1
+    _leave_page(world, task)
+
+
+@jit
+def _start_writeback_bio(world, task, b, p):
+    row = at(world.bio, b)
+    row["page"] = p
+    row["nr_pages"] = 0
+    row["handle"] = -1
+    row["seg_next"] = -1
+    row["dio"] = -1
+    row["op"] = WRITEBACK
+    row["cpu"] = task["cpu"]
+    row["redirty"] = 0
+    row["done_ps"] = -1
+    task["bio"] = b
+    tally(world, R.BIO_ALLOC, 1)
+
+
+@jit
+def writeback_submit_bio(world, t):
+    """Submit, or wait for a tag."""
+    task = at(world.task, t)
+    if world.sys[R.TAGS_FREE] == 0:
+        wait(task, WAIT_TAG, -1)
+        return
+    device_push(world, task["bio"])
+    task["bio"] = -1
+    task["pc"] = F_FIND
+
+
+@jit
+def wait_writeback(world, t):
+    """fsync waits for every page under writeback, then returns (v4.17 mm/filemap.c filemap_fdatawait_range)."""
+    sys = world.sys
+    task = at(world.task, t)
+    p = int(task["page"])
+    while p < sys[R.NR_PAGES] and not has(page_of(world, p), TAG_WRITEBACK):
+        p += 1
+    task["page"] = p
+    if p < sys[R.NR_PAGES]:
+        page_of(world, p)["flags"] |= PG_WAITERS
+        wait(task, WAIT_WRITEBACK, p)
+        return
+    sys[R.FSYNCS] += 1
+    sys[R.FSYNC_ERRORS] += task["error"]
+    histogram_add(world, R.FSYNC, sys[R.NOW] - task["began_ps"])
+    task["pc"] = F_SLEEP

@@ -1,0 +1,266 @@
+"""What scenarios share: parameters with units and ranges, and the world that they set up."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from workbench.errors import UsageError, nearest
+from workbench.mm import registers as R
+from workbench.mm.interval_tree import KIND_VMA, NODE, alloc, free_list_init, insert
+from workbench.mm.page import BH_DIRTY, PG_CACHED, PG_DIRTY, PG_PRIVATE, PTE_DIRTY, PTE_PRESENT, PTE_WRITE, TAG_DIRTY
+from workbench.mm.page import LRU_SHIFT, NEWER_THAN_DISK, PG_LRU
+from workbench.mm.programs import DIO_PROGRAM, IRQ_PROGRAM, KSWAPD_PROGRAM, KWORKER_PROGRAM, WRITEBACK_PROGRAM
+from workbench.mm.world import (
+    BIO,
+    DIO,
+    PAGE,
+    PLAN,
+    PRIO_IRQ,
+    PRIO_THREAD,
+    PRIO_WORKER,
+    RUNNABLE,
+    TASK,
+    WAITING,
+    WAIT_WORK,
+    World,
+)
+from workbench.policies import CLEANING
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a scenario.
+
+    Attributes
+    ----------
+    name : str
+    default : int, float or str
+    unit : str
+    help : str
+    low, high : number or None
+        Range, both ends allowed.
+    choices : tuple of str
+    """
+
+    name: str
+    default: Any
+    unit: str
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: Any) -> Any:
+        """Return the value in the parameter's type.
+
+        Raises
+        ------
+        UsageError
+            If the type is wrong or the value is out of range; the message gives the range with its unit.
+        """
+        kind = type(self.default)
+        if kind is int and isinstance(value, bool):
+            raise UsageError(f"parameter {self.name}: {value!r} is not a whole number{self._range()}")
+        try:
+            number = kind(value)
+            if kind is int and float(value) != number:
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            what = {int: "a whole number", float: "a number"}.get(kind, "text")
+            raise UsageError(f"parameter {self.name}: {value!r} is not {what}{self._range()}") from None
+        if self.choices and number not in self.choices:
+            raise UsageError(f"parameter {self.name}: {value!r}: {nearest(str(value), self.choices)}")
+        if self.low is not None and not (self.low <= number <= self.high):  # type: ignore[operator]
+            raise UsageError(f"parameter {self.name}: {value} is out of range{self._range()}")
+        return number
+
+    def _range(self) -> str:
+        if self.low is None:
+            return ""
+        return f"; it goes from {self.low:g} to {self.high:g} {self.unit}".rstrip()
+
+
+def check_parameters(scenario: str, known: tuple[Parameter, ...], given: dict[str, Any]) -> dict[str, Any]:
+    """Complete given parameters by their defaults, each checked.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name (the message gives the nearest), a wrong type, or a value out of range.
+    """
+    by_name = {p.name: p for p in known}
+    for name in given:
+        if name not in by_name:
+            raise UsageError(f"scenario {scenario}: no parameter {name!r}: {nearest(name, by_name)}")
+    return {p.name: p.check(given.get(p.name, p.default)) for p in known}
+
+
+@dataclass
+class Setup:
+    """What a scenario hands to the driver.
+
+    Attributes
+    ----------
+    world : World
+    task_names : list of str
+    draw : callable
+        Gives n more service times of the device [ps] from a numpy Generator.
+    plan_more : callable or None
+        Gives n more rows of the plan; None: the plan is whole.
+    units, per_page_ps : int
+        The device: bios that it serves at once, and transfer time per page.
+    tags : int
+        Bios that may be submitted and not completed.
+    log_page : int
+        Page whose state is written down after each step, or -1.
+    trace_sha256 : str or None
+    """
+
+    world: World
+    task_names: list[str]
+    draw: Any
+    plan_more: Any = None
+    units: int = 1
+    per_page_ps: int = 0
+    tags: int = 1
+    log_page: int = -1
+    trace_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Cleaner:
+    """A flusher, an fsync caller or kswapd: when it begins, how often, how many rounds (-1: to the end)."""
+
+    name: str
+    start_ps: int
+    period_ps: int
+    rounds: int
+
+
+def new_world(
+    *,
+    pages: int,
+    nodes: int,
+    bios: int,
+    dios: int,
+    cpus: int,
+    submitters: int,
+    plan: np.ndarray,
+    ios: int,
+    cleaners: tuple[Cleaner, ...] = (),
+    dirty: bool = True,
+) -> tuple[World, list[str]]:
+    """Lay out the world: pages mapped once and on the LRU, one real VMA, free lists, tasks.
+
+    Parameters
+    ----------
+    pages, nodes, bios, dios : int
+        Rows of each kind; `dios` per submitter.
+    cpus, submitters : int
+    plan : ndarray of PLAN
+    ios : int
+        Direct IOs to be done.
+    cleaners : tuple of Cleaner
+        Their names begin with ``flusher``, ``fsync`` or ``kswapd``.
+    dirty : bool
+        The application has just written all pages: buffers, dirty, PTE writable. False: clean, mapped read-only.
+    """
+    names = [f"irq/{c}" for c in range(cpus)] + [f"kworker/{c}" for c in range(cpus)]
+    names += [f"dio/{s}" for s in range(submitters)] + [c.name for c in cleaners]
+    sys = np.zeros(R.SYS_CELLS, np.int64)
+    world = World(
+        page=np.zeros(pages, PAGE),
+        node=np.zeros(nodes + 3, NODE),
+        bio=np.zeros(bios, BIO),
+        dio=np.zeros(dios * submitters, DIO),
+        task=np.zeros(len(names), TASK),
+        plan=plan,
+        sys=sys,
+    )
+    sys[R.CPUS], sys[R.SUBMITTERS], sys[R.NR_PAGES] = cpus, submitters, pages
+    sys[R.IOS_LEFT], sys[R.PLAN_END] = ios, len(plan)
+    sys[R.PAGES_PER_STEP] = 1 << 30
+    _lay_out_pages(world, dirty)
+    _lay_out_tree(world, pages)
+    _lay_out_bios(world)
+    _lay_out_tasks(world, cpus, submitters, dios, cleaners)
+    return world, names
+
+
+def _lay_out_pages(world: World, dirty: bool) -> None:
+    """Page cache, one PTE, LRU (page 0 at the tail); dirtied pages have buffers, which hold a reference."""
+    page = world.page
+    n = len(page)
+    page["flags"] = PG_CACHED | PG_LRU | PTE_PRESENT
+    page["_refcount"] = 2
+    page["_mapcount"] = 0
+    if dirty:
+        page["flags"] |= PG_DIRTY | TAG_DIRTY | PG_PRIVATE | BH_DIRTY | PTE_WRITE | PTE_DIRTY
+        page["_refcount"] += 1
+        page["ghost_data"] = NEWER_THAN_DISK
+    number = np.arange(n, dtype=np.int64)
+    page["lru_prev"] = np.where(number == n - 1, 0, (number + 2) << LRU_SHIFT)
+    page["lru_next"] = number << LRU_SHIFT
+    world.sys[R.LRU_HEAD], world.sys[R.LRU_TAIL], world.sys[R.LRU_PAGES] = n << LRU_SHIFT, 1 << LRU_SHIFT, n
+
+
+def _lay_out_tree(world: World, pages: int) -> None:
+    """Row 1 is the header of ``i_mmap``; the one real VMA maps all pages."""
+    header = 1
+    free_list_init(world.node, header + 1)
+    world.sys[R.I_MMAP] = header
+    vma = alloc(world.node)
+    world.node[vma]["kind"] = KIND_VMA
+    world.node[vma]["last"] = pages - 1
+    insert(world.node, world.sys, header, vma)
+    world.sys[R.RB_VISITED] = world.sys[R.RB_ROTATIONS] = 0
+
+
+def _lay_out_bios(world: World) -> None:
+    n = len(world.bio)
+    world.bio["bi_next"] = np.arange(1, n + 1)
+    world.bio["bi_next"][-1] = -1
+    world.sys[R.FREE_BIO] = 0
+    world.sys[R.DEVICE_HEAD] = -1
+
+
+def _lay_out_tasks(world: World, cpus: int, submitters: int, dios: int, cleaners: tuple[Cleaner, ...]) -> None:
+    """Interrupts and kworkers one per CPU, submitters round the CPUs, cleaners on the last CPU."""
+    task = world.task
+    for field in ("dio", "bio", "row", "list_head", "list_tail", "free_dio", "flight_head", "flight_tail"):
+        task[field] = -1
+    for t in range(2 * cpus):
+        task[t]["program"] = IRQ_PROGRAM if t < cpus else KWORKER_PROGRAM
+        task[t]["prio"] = PRIO_IRQ if t < cpus else PRIO_WORKER
+        task[t]["cpu"] = t % cpus
+        task[t]["state"], task[t]["wait_kind"] = WAITING, WAIT_WORK
+    for s in range(submitters):
+        t = 2 * cpus + s
+        task[t]["program"], task[t]["prio"], task[t]["cpu"] = DIO_PROGRAM, PRIO_THREAD, s % cpus
+        rows = slice(s * dios, (s + 1) * dios)
+        world.dio["task"][rows] = t
+        world.dio["next"][rows] = np.arange(s * dios + 1, (s + 1) * dios + 1)
+        world.dio["next"][(s + 1) * dios - 1] = -1
+        task[t]["free_dio"] = s * dios
+    for i, cleaner in enumerate(cleaners):
+        row = task[2 * cpus + submitters + i]
+        row["program"] = KSWAPD_PROGRAM if cleaner.name.startswith("kswapd") else WRITEBACK_PROGRAM
+        row["sync"] = cleaner.name.startswith("fsync")
+        row["prio"], row["cpu"], row["state"] = PRIO_THREAD, cpus - 1, RUNNABLE
+        row["until_ps"], row["period_ps"], row["rounds"] = cleaner.start_ps, cleaner.period_ps, cleaner.rounds
+
+
+def apply_design(world: World, design: Any) -> None:
+    """Write a design's policies into the world's registers."""
+    number = {name: i for i, name in enumerate(CLEANING)}
+    sys = world.sys
+    sys[R.CLEAN_NONE], sys[R.CLEAN_ALL] = number[design.none], number[design.all]
+    sys[R.CLEAN_RECLAIM], sys[R.CLEAN_ISIZE] = number[design.reclaim], number[design.isize]
+    sys[R.CHECK_FIRST] = design.order == "check-first"
+    sys[R.RECLAIM_BEFORE] = design.reclaim_asks == "before"
+    sys[R.FS_BUG_ON] = design.fs_bug
+    sys[R.WAIT_LOCKED] = design.wait_locked
+
+
+EMPTY_PLAN = np.zeros(0, PLAN)

@@ -1,0 +1,191 @@
+"""``direct-io``: one GUP call, several bios, completions out of order: the seed's second obstacle.
+
+Submitting threads, one per CPU, each keep ``qd`` direct IOs of one size in flight, into buffers in a shared
+file mapping. ``dio=legacy`` (v4.17 fs/direct-io.c) takes 64 pages per GUP call, before it knows how they
+fall into bios; ``dio=iomap`` makes a GUP call per bio. bios end at extent borders of the file on disk and
+at their greatest size. A device model completes them, or a recorded trace does; the trace then gives sizes,
+submission times, bios and their completion times, and GUP calls come from ``dio`` all the same.
+
+Assumed: buffers are mapped once each and have just been written; the device's bytes land at the moment of
+completion; interrupts come to the CPU that submitted.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from workbench import traces
+from workbench.errors import UsageError
+from workbench.mm import registers as R
+from workbench.mm.world import PLAN, READ, WRITE
+from workbench.scenarios.base import Cleaner, Parameter, Setup, check_parameters, new_world
+
+NAME = "direct-io"
+SUMMARY = "one GUP call, several bios, completions out of order, by a device model or a recorded trace"
+PAGE_KIB = 4
+PS_PER_US = 1_000_000
+DIO_PAGES = 64  # v4.17 fs/direct-io.c
+BIO_MAX_PAGES = 256  # v4.17 include/linux/bio.h; what iomap takes per GUP call
+PLAN_BLOCK = 1 << 16
+
+PARAMETERS = (
+    Parameter("dio", "legacy", "", "legacy: 64 pages per GUP call, then bios; iomap: a GUP call per bio",
+              choices=("legacy", "iomap")),
+    Parameter("op", "read", "", "read: the device writes into the pages; write: it reads them",
+              choices=("read", "write")),
+    Parameter("qd", 64, "direct IOs", "direct IOs that each thread keeps in flight", 1, 1024),
+    Parameter("size_kib", 64, "KiB", "size of a direct IO", 4, 1024),
+    Parameter("cpus", 1, "CPUs", "CPUs, each with one submitting thread", 1, 64),
+    Parameter("ios", 20000, "direct IOs", "direct IOs to do in all", 1, 100_000_000),
+    Parameter("gup_pages", 0, "pages", "pages per GUP call at most; 0: 64 for legacy, 256 for iomap", 0, 512),
+    Parameter("bio_pages", BIO_MAX_PAGES, "pages", "pages per bio at most", 1, 256),
+    Parameter("extent_kib", 0, "KiB", "extents of the file on disk; 0: each direct IO lies in one", 0, 1024),
+    Parameter("overlap", 0.0, "", "share of direct IOs whose buffer is a random piece of one shared region", 0.0, 1.0),
+    Parameter("units", 16, "bios", "bios that the device serves at once", 1, 4096),
+    Parameter("tags", 1023, "bios", "bios submitted and not completed at most, over all CPUs", 1, 65536),
+    Parameter("latency_us", 82.0, "us", "mean time in which the device serves a bio, without transfer", 0.1, 1e6),
+    Parameter("jitter", 0.5, "", "spread of that time: standard deviation of its logarithm (lognormal)", 0.0, 3.0),
+    Parameter("page_us", 0.3, "us", "transfer time per 4 KiB page of a bio", 0.0, 1000.0),
+    Parameter("trace", "", "", "recorded trace that is replayed: sizes, times and completion order come from it"),
+    Parameter("writeback_ms", 0.0, "ms", "period of the flusher (WB_SYNC_NONE); 0: none", 0.0, 1e6),
+    Parameter("fsync_ms", 0.0, "ms", "period of a thread that calls fsync (WB_SYNC_ALL); 0: none", 0.0, 1e6),
+    Parameter("reclaim_ms", 0.0, "ms", "period of kswapd's rounds over the LRU; 0: none", 0.0, 1e6),
+    Parameter("stable_pages", 0, "", "1: the device asks for stable pages", 0, 1),
+)  # fmt: skip
+
+
+def build(given: dict[str, Any], rng: np.random.Generator) -> tuple[Setup, dict[str, Any]]:
+    """Set the scenario up.
+
+    Parameters
+    ----------
+    given : dict
+        Parameters by name; the rest take their defaults.
+    rng : numpy.random.Generator
+        Draws which IOs use the shared region, and where.
+
+    Returns
+    -------
+    setup : Setup
+    parameters : dict
+        All parameters, checked.
+    """
+    p = check_parameters(NAME, PARAMETERS, given)
+    _check_together(p)
+    trace = traces.load(p["trace"]) if p["trace"] else None
+    replay = traces.replay(trace) if trace else None
+    submitters = 1 if replay else p["cpus"]
+    io_pages = int(replay.pages.max()) if replay else p["size_kib"] // PAGE_KIB
+    qd = _slots(replay) if replay else p["qd"]
+    ios = len(replay.pages) if replay else p["ios"]
+    shared = io_pages * qd if p["overlap"] > 0 else 0
+    plan, more = _plan(p, replay, ios, io_pages, shared, rng)
+    gup_pages = p["gup_pages"] or (DIO_PAGES if p["dio"] == "legacy" else BIO_MAX_PAGES)
+    rows = _rows_per_dio(p, replay, io_pages, gup_pages)
+    bios = 2 * submitters * qd * rows + 512
+    world, names = new_world(
+        pages=submitters * qd * io_pages + shared,
+        nodes=2 * bios,
+        bios=bios,
+        dios=qd,
+        cpus=p["cpus"],
+        submitters=submitters,
+        plan=plan,
+        ios=ios,
+        cleaners=_cleaners(p),
+    )
+    world.dio["home"] = shared + io_pages * np.arange(len(world.dio))
+    sys = world.sys
+    sys[R.DIO_IOMAP], sys[R.GUP_BATCH], sys[R.BIO_PAGES] = p["dio"] == "iomap", gup_pages, p["bio_pages"]
+    sys[R.EXTENT_PAGES], sys[R.STABLE_PAGES] = p["extent_kib"] // PAGE_KIB, p["stable_pages"]
+    sys[R.PLAN_END] = ios if replay else len(plan)
+    sys[R.TAGS_FREE] = tags = p["tags"] if replay is None else len(plan)
+    setup = Setup(
+        world=world,
+        task_names=names,
+        draw=_service_times(p),
+        plan_more=more,
+        units=p["units"],
+        per_page_ps=round(p["page_us"] * PS_PER_US),
+        tags=tags,
+        trace_sha256=trace.sha256 if trace else None,
+    )
+    return setup, p
+
+
+def _check_together(p: dict[str, Any]) -> None:
+    for name in ("size_kib", "extent_kib"):
+        if p[name] % PAGE_KIB:
+            raise UsageError(f"parameter {name}: {p[name]} KiB is not a whole number of {PAGE_KIB} KiB pages")
+    if p["trace"] and p["cpus"] > 1:
+        raise UsageError("parameter cpus: a replay has one submitting thread, so cpus=1")
+    if p["trace"] and p["overlap"] > 0:
+        raise UsageError("parameter overlap: a replay keeps its IOs apart, so overlap=0")
+
+
+def _slots(replay: Any) -> int:
+    """Most IOs of the trace in flight at once, with as many again for what the model is late with."""
+    done = np.maximum.reduceat(replay.bio_complete_ns, replay.first_bio)
+    events = np.concatenate([replay.submit_ns, done])
+    change = np.concatenate([np.ones(len(done), np.int64), -np.ones(len(done), np.int64)])
+    order = np.lexsort((change, events))
+    return 2 * int(np.cumsum(change[order]).max())
+
+
+def _rows_per_dio(p: dict[str, Any], replay: Any, io_pages: int, gup_pages: int) -> int:
+    """Rows that the bios of one IO can take: one for each piece between borders of bios and of GUP calls."""
+    smallest = p["bio_pages"]
+    if p["extent_kib"]:
+        smallest = min(smallest, p["extent_kib"] // PAGE_KIB)
+    bios = int(replay.bio_count.max()) if replay else 2 * (-(-io_pages // smallest))
+    return bios + -(-io_pages // gup_pages)
+
+
+def _plan(
+    p: dict[str, Any], replay: Any, ios: int, io_pages: int, shared: int, rng: np.random.Generator
+) -> tuple[np.ndarray, Any]:
+    """Rows of IOs (and of bios, in a replay), and a function that gives more of them, block by block."""
+    op = READ if p["op"] == "read" else WRITE
+    if replay is not None:
+        return _replay_plan(replay), None
+
+    def block(n: int) -> np.ndarray:
+        rows = np.zeros(n, PLAN)
+        rows["page"], rows["nr_pages"], rows["op"], rows["first_bio"], rows["at_ps"] = -1, io_pages, op, -1, -1
+        if shared:
+            chosen = rng.random(n) < p["overlap"]
+            rows["page"] = np.where(chosen, rng.integers(0, shared - io_pages + 1, n), -1)
+        return rows
+
+    return block(min(ios, PLAN_BLOCK)), block if ios > PLAN_BLOCK else None
+
+
+def _replay_plan(replay: Any) -> np.ndarray:
+    n = len(replay.pages)
+    plan = np.zeros(n + len(replay.bio_pages), PLAN)
+    io, bio = plan[:n], plan[n:]
+    io["page"], io["nr_pages"], io["at_ps"] = -1, replay.pages, replay.submit_ns * 1000
+    io["op"] = np.where(replay.op == 0, READ, WRITE)
+    io["first_bio"] = n + replay.first_bio
+    bio["nr_pages"], bio["at_ps"] = replay.bio_pages, replay.bio_complete_ns * 1000
+    return plan
+
+
+def _service_times(p: dict[str, Any]) -> Any:
+    mean_ps, sigma = p["latency_us"] * PS_PER_US, p["jitter"]
+
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        """Lognormal with the given mean."""
+        factor = np.exp(sigma * rng.standard_normal(n) - sigma * sigma / 2)
+        return np.maximum(np.round(mean_ps * factor), 1).astype(np.int64)
+
+    return draw
+
+
+def _cleaners(p: dict[str, Any]) -> tuple[Cleaner, ...]:
+    wanted = (("flusher", "writeback_ms"), ("fsync", "fsync_ms"), ("kswapd", "reclaim_ms"))
+    return tuple(
+        Cleaner(name, period, period, -1)
+        for name, period in ((name, round(p[key] * 1000 * PS_PER_US)) for name, key in wanted)
+        if period > 0
+    )

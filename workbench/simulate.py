@@ -1,0 +1,411 @@
+"""``simulate``: run a scenario under a design by the clock, check that nothing was lost, and give a result."""
+
+import math
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench import accelerate, clock, costs, designs, provenance
+from workbench.errors import UsageError, nearest
+from workbench.mm import registers as R
+from workbench.mm.interval_tree import KIND_PINNED
+from workbench.mm.page import FLAGS, PG_CACHED, PG_LOCKED, PG_LRU, PG_PRIVATE
+from workbench.mm.programs import PROGRAMS, step_name
+from workbench.mm.world import DEAD, WAIT_WORK, WAITING, WAITS, World, bucket_values
+from workbench.scenarios import direct_io, golden_race
+from workbench.scenarios.base import Setup, apply_design
+from workbench.trackers.protocol import LOCK_ZONE, is_pinned
+
+SCENARIOS = {s.NAME: s for s in (golden_race, direct_io)}
+DRAW_BLOCK = 1 << 16
+SAMPLES = 512
+PS_PER_S = 10**12
+
+
+class ConservationError(AssertionError):
+    """At rest something was left over, or is missing: the model is wrong, and so is the result."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run gave.
+
+    Attributes
+    ----------
+    scenario, design : str
+    parameters : dict
+    seed : int
+    metrics : dict
+        Named figures; units in `results.UNITS`.
+    counters : dict
+        What was counted, by name (`registers.COUNTERS`).
+    locks : DataFrame
+        Per lock: taken, contended, utilisation, mean wait [ns].
+    histograms : dict of str to DataFrame
+        Columns value (ps, or IOs overtaken) and count.
+    series : DataFrame
+        Time series: pinned pages, live ranges, bytes, work and IOs outstanding.
+    log : DataFrame
+        Walk-through, where the scenario keeps one.
+    stuck : list of str
+        Tasks that wait at the end for what will not come.
+    provenance : dict
+    """
+
+    scenario: str
+    design: str
+    parameters: dict[str, Any]
+    seed: int
+    metrics: dict[str, Any]
+    counters: dict[str, int]
+    locks: pd.DataFrame
+    histograms: dict[str, pd.DataFrame]
+    series: pd.DataFrame
+    log: pd.DataFrame
+    stuck: list[str]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """One flat row: what identifies the run, metrics, counters."""
+        head = {"scenario": self.scenario, "design": self.design, "seed": self.seed}
+        counted = {name.lower(): n for name, n in self.counters.items()}
+        return head | {"parameters": self.parameters} | self.metrics | counted
+
+    def to_frame(self) -> pd.DataFrame:
+        """Metrics and counters as a table of one row."""
+        row = self.row()
+        return pd.DataFrame([{**row.pop("parameters"), **row}])
+
+    def _repr_html_(self) -> str:
+        table = pd.Series(self.metrics, name=f"{self.scenario} · {self.design}").to_frame()
+        return str(table.to_html())
+
+
+def simulate(
+    scenario: str,
+    design: str = "v4.17",
+    *,
+    seed: int = 1,
+    pages_per_step: int = 0,
+    cost_table: costs.CostTable = costs.DEFAULT,
+    **parameters: Any,
+) -> Result:
+    """Run a scenario under a design.
+
+    Parameters
+    ----------
+    scenario : str
+        Name (see `SCENARIOS`).
+    design : str
+        Preset or parts (see `designs`).
+    seed : int
+        All that is random comes from it.
+    pages_per_step : int
+        Pages that one step may handle; 0: as many as there are. Counts do not depend on it.
+    cost_table : CostTable
+    **parameters
+        The scenario's own.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    UsageError
+        For a wrong name, type or range.
+    ConservationError
+        If at rest pins, references, ranges or bios do not add up.
+    """
+    if scenario not in SCENARIOS:
+        raise UsageError(f"scenario {scenario!r}: {nearest(scenario, SCENARIOS)}")
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed {seed}: it goes from 0 to 2**63 - 1")
+    chosen = designs.parse(design)
+    streams = [np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(seed).spawn(2)]
+    setup, complete = SCENARIOS[scenario].build(parameters, streams[0])
+    world = setup.world
+    apply_design(world, chosen)
+    world.sys[R.COST : R.COST + len(R.COUNTERS)] = cost_table.picoseconds()
+    if pages_per_step:
+        world.sys[R.PAGES_PER_STEP] = pages_per_step
+    ticker = new_clock(setup)
+    logs = drive(chosen.tracker, setup, ticker, streams[1])
+    stuck = _stuck(setup)
+    if not stuck:
+        check_conservation(chosen.tracker, world)
+    return Result(
+        scenario=scenario,
+        design=design,
+        parameters=complete,
+        seed=seed,
+        metrics=_metrics(chosen.tracker, setup, ticker),
+        counters={name: int(world.sys[i]) for i, name in enumerate(R.COUNTERS)},
+        locks=_locks(world, ticker),
+        histograms={name: _histogram(world, i) for i, name in enumerate(R.HISTOGRAMS)},
+        series=_series(ticker),
+        log=_log_frame(setup, logs),
+        stuck=stuck,
+        provenance=provenance.provenance(
+            scenario=scenario,
+            design=design,
+            parameters=complete,
+            seed=seed,
+            costs=cost_table,
+            trace_sha256=setup.trace_sha256,
+        ),
+    )
+
+
+# ---- driving
+
+
+@cache
+def _driver(tracker_class: type) -> Any:
+    """The compiled driver: kept on disk for the package's own trackers only."""
+    if not accelerate.JIT_ENABLED:
+        return clock.run
+    wrap = accelerate.driver if tracker_class.__module__.startswith("workbench.") else accelerate.driver_uncached
+    return wrap(clock.run.py_func)
+
+
+def new_clock(setup: Setup) -> clock.Clock:
+    """Lay out the driver's state; every task that is runnable is queued on its CPU."""
+    world = setup.world
+    cpus, tasks = int(world.sys[R.CPUS]), len(world.task)
+    page_tables = len(world.page) // 512 + 1
+    ticker = clock.Clock(
+        heap=np.zeros((cpus + tasks + setup.tags + 16, 3), np.int64),
+        cpu=np.zeros(cpus, clock.CPU),
+        lock=np.zeros(LOCK_ZONE + page_tables, clock.LOCK),
+        run_next=np.zeros(tasks, np.int32),
+        kicks=np.zeros(cpus + 2, np.int32),
+        draws=np.zeros(0, np.int64),
+        since=np.zeros((tasks, 2), np.int64),
+        slept_ps=np.zeros((len(WAITS), 2), np.int64),
+        sample=np.zeros((SAMPLES, len(clock.SAMPLE_FIELDS)), np.int64),
+        log=np.zeros((4096 if setup.log_page >= 0 else 0, len(clock.LOG_FIELDS)), np.int64),
+        cells=np.zeros(clock.CELLS, np.int64),
+    )
+    ticker.cpu["spin_ps"] = -1
+    ticker.cells[clock.UNITS_FREE] = setup.units
+    ticker.cells[clock.PER_PAGE_PS] = setup.per_page_ps
+    ticker.cells[clock.SAMPLE_PERIOD] = 1_000_000
+    ticker.cells[clock.LOG_PAGE] = setup.log_page
+    for t in range(2 * cpus, tasks):
+        clock.make_runnable(world, ticker, t)
+    return ticker
+
+
+def drive(tracker: Any, setup: Setup, ticker: clock.Clock, rng: np.random.Generator) -> list[np.ndarray]:
+    """Run to the end, giving the driver random numbers, plan rows and log space as it asks for them."""
+    run = _driver(type(tracker))
+    logs: list[np.ndarray] = []
+    cells, sys = ticker.cells, setup.world.sys
+    code = clock.NEED_DRAWS
+    while code != clock.FINISHED:
+        if code == clock.NEED_DRAWS:
+            left = ticker.draws[cells[clock.DRAW_NEXT] :]
+            ticker = ticker._replace(draws=np.concatenate([left, setup.draw(rng, DRAW_BLOCK)]))
+            cells[clock.DRAW_NEXT] = 0
+        elif code == clock.NEED_PLAN:
+            done = sys[R.PLAN_NEXT]
+            plan = setup.world.plan
+            plan[: len(plan) - done] = plan[done:].copy()
+            plan[len(plan) - done :] = setup.plan_more(int(done))
+            sys[R.PLAN_NEXT] = 0
+        else:
+            logs.append(ticker.log[: cells[clock.LOGGED]].copy())
+            cells[clock.LOGGED] = 0
+        code = run(tracker, setup.world, ticker)
+    logs.append(ticker.log[: cells[clock.LOGGED]].copy())
+    return logs
+
+
+# ---- at rest
+
+
+def _stuck(setup: Setup) -> list[str]:
+    """Tasks that have not ended and are not merely idle."""
+    found = []
+    for name, task in zip(setup.task_names, setup.world.task, strict=True):
+        idle = task["state"] == DEAD or (task["state"] == WAITING and task["wait_kind"] == WAIT_WORK)
+        if not idle:
+            found.append(f"{name} waits for {WAITS[task['wait_kind']]}")
+    return found
+
+
+def check_conservation(tracker: Any, world: World) -> None:
+    """At rest, pins taken are pins released, and no reference, range, bio or page is left over.
+
+    Raises
+    ------
+    ConservationError
+    """
+    sys, page = world.sys, world.page
+    _expect("pins taken = pins released", int(sys[R.PINS]), int(sys[R.UNPINS]))
+    _expect("pages with a true pin", 0, int(np.count_nonzero(page["ghost_pins"])))
+    cached = (page["flags"] & PG_CACHED) != 0
+    base = cached.astype(np.int64) + (page["_mapcount"] + 1) + ((page["flags"] & PG_PRIVATE) != 0)
+    _expect("pages whose references are not at their base", 0, int(np.count_nonzero(page["_refcount"] != base)))
+    on_lru = (page["flags"] & PG_LRU) != 0
+    _expect("cached pages that are not on the LRU", 0, int(np.count_nonzero(cached & ~on_lru & ~_locked(page))))
+    _expect("pages on the LRU", int(sys[R.LRU_PAGES]), int(np.count_nonzero(on_lru)))
+    _expect("bio rows in use", 0, len(world.bio) - _free_bios(world))
+    left = int(np.count_nonzero(world.node["kind"] == KIND_PINNED))
+    _expect("pinned ranges in the tree", int(sys[R.LIVE_RANGES]), left)
+    _expect("ranges in = ranges out", int(sys[R.RANGES] + sys[R.SPLITS]), int(sys[R.RANGES_GONE]) + left)
+
+
+def _locked(page: np.ndarray) -> np.ndarray:
+    return (page["flags"] & PG_LOCKED) != 0
+
+
+def _expect(what: str, expected: int, found: int) -> None:
+    if expected != found:
+        raise ConservationError(f"at rest: {what}: {found}, expected {expected}")
+
+
+def _free_bios(world: World) -> int:
+    seen, b = 0, int(world.sys[R.FREE_BIO])
+    while b >= 0:
+        seen += 1
+        b = int(world.bio[b]["bi_next"])
+    return seen
+
+
+# ---- what came out
+
+
+def _metrics(tracker: Any, setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
+    """Figures named in `results.UNITS`."""
+    world, sys, cells = setup.world, setup.world.sys, ticker.cells
+    count = {name: int(sys[i]) for i, name in enumerate(R.COUNTERS)}
+    span = int(sys[R.LAST_DONE]) or int(sys[R.NOW])
+    seconds = span / PS_PER_S
+    cpus = len(ticker.cpu)
+    latency, overtakes = _histogram(world, R.LATENCY), _histogram(world, R.OVERTAKES)
+    release, outlives = _histogram(world, R.RELEASE), _histogram(world, R.OUTLIVES)
+    metrics: dict[str, Any] = {
+        "simulated_ps": span,
+        "events": int(cells[clock.EVENTS]),
+        "iops": count["DIOS"] / seconds if seconds else math.nan,
+        "latency_mean_ns": mean(latency) / 1000,
+        **{f"latency_{p}_ns": percentile(latency, q) / 1000 for p, q in _QUANTILES.items()},
+        "slat_ns": mean(_histogram(world, R.SUBMIT)) / 1000,
+        "cpu_utilisation": float(ticker.cpu["busy_ps"].sum()) / (span * cpus) if span else math.nan,
+        "cpu_ns_per_io": _per(float(ticker.cpu["busy_ps"].sum()) / 1000, count["DIOS"]),
+        "device_utilisation": float(cells[clock.DEVICE_BUSY_PS]) / (span * setup.units) if span else math.nan,
+        "atomics_per_page": _per(count["ATOMIC"], count["PINS"]),
+        "cpu_ns_per_page": _per(float(ticker.cpu["busy_ps"].sum()) / 1000, count["PINS"]),
+        "splits_per_gup": _per(count["SPLITS"], count["GUP_CALL"]),
+        "bios_per_io_mean": _per(count["BIOS"], count["DIOS"]),
+        "overtakes_mean": mean(overtakes),
+        "overtakes_p99": percentile(overtakes, 0.99),
+        "out_of_order_share": float(overtakes["count"][overtakes["value"] > 0].sum()) / max(count["DIOS"], 1),
+        "ranges_max": int(sys[R.PEAK_RANGES]),
+        "ranges_left": int(sys[R.LIVE_RANGES]),
+        "tracking_bytes_max": int(cells[clock.PEAK_BYTES]),
+        "unpin_delay_mean_ns": mean(release) / 1000,
+        "unpin_delay_p99_ns": percentile(release, 0.99) / 1000,
+        "outlive_mean_ns": mean(outlives) / 1000,
+        "outlive_p99_ns": percentile(outlives, 0.99) / 1000,
+        "fsync_mean_ns": mean(_histogram(world, R.FSYNC)) / 1000,
+        "stale_pages": _stale_pages(tracker, world),
+        "late_completions": int(cells[clock.LATE]),
+    }
+    for name, row in _locks(world, ticker).iterrows():
+        metrics |= {f"{name}_{column}": row[column] for column in row.index}
+    return metrics
+
+
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "p9999": 0.9999}
+
+
+def _per(total: float, n: int) -> float:
+    return total / n if n else math.nan
+
+
+def mean(histogram: pd.DataFrame) -> float:
+    """Mean of a histogram (its values are known to 1.6 %); NaN if it is empty."""
+    total = histogram["count"].sum()
+    return float((histogram["value"] * histogram["count"]).sum() / total) if total else math.nan
+
+
+def percentile(histogram: pd.DataFrame, share: float) -> float:
+    """Smallest value that at least ``share`` of the counts do not exceed; NaN if it is empty."""
+    total = int(histogram["count"].sum())
+    if total == 0:
+        return math.nan
+    rank = max(math.ceil(share * total), 1)
+    return float(histogram["value"].iloc[int(np.searchsorted(histogram["count"].cumsum(), rank))])
+
+
+def _histogram(world: World, which: int) -> pd.DataFrame:
+    start = R.HISTOGRAM + which * R.BUCKETS
+    counts = world.sys[start : start + R.BUCKETS]
+    used = np.flatnonzero(counts)
+    return pd.DataFrame({"value": bucket_values()[used], "count": counts[used]})
+
+
+def _stale_pages(tracker: Any, world: World) -> int:
+    """Pages that the tracker calls pinned though no true pin is left, once everything has come to rest."""
+    pages = np.flatnonzero(world.page["ghost_pins"] == 0)
+    return sum(1 for p in pages if _ask(tracker, world, int(p)))
+
+
+def _ask(tracker: Any, world: World, p: int) -> bool:
+    return bool(is_pinned(tracker, world, p))
+
+
+def _locks(world: World, ticker: clock.Clock) -> pd.DataFrame:
+    """By kind of lock: how often taken, how often waited for, share of the time held, mean wait [ns]."""
+    span = max(int(world.sys[R.LAST_DONE]) or int(world.sys[R.NOW]), 1)
+    spin, slept = ticker.lock, ticker.slept_ps
+    return pd.DataFrame(
+        {
+            "lru_lock": _spin_row(spin[:LOCK_ZONE], span),
+            "ptl": _spin_row(spin[LOCK_ZONE:], span),
+            "i_mmap_rwsem": _sleep_row(
+                int(world.sys[R.RWSEM]), slept[WAITS.index("i_mmap_rwsem")], ticker.cells[clock.RWSEM_HELD_PS] / span
+            ),
+            "page_lock": _sleep_row(int(world.sys[R.PAGE_LOCK]), slept[WAITS.index("the page lock")], math.nan),
+        }
+    ).T
+
+
+def _spin_row(rows: np.ndarray, span: int) -> dict[str, float]:
+    return {
+        "acquisitions": int(rows["taken"].sum()),
+        "contended": int(rows["contended"].sum()),
+        "utilisation": float(rows["held_ps"].max()) / span,
+        "wait_ns": float(rows["waited_ps"].sum()) / 1000,
+    }
+
+
+def _sleep_row(taken: int, slept: np.ndarray, utilisation: float) -> dict[str, float]:
+    return {
+        "acquisitions": taken,
+        "contended": int(slept[1]),
+        "utilisation": float(utilisation),
+        "wait_ns": float(slept[0]) / 1000,
+    }
+
+
+def _series(ticker: clock.Clock) -> pd.DataFrame:
+    rows = ticker.sample[: ticker.cells[clock.SAMPLES]]
+    return pd.DataFrame(rows, columns=list(clock.SAMPLE_FIELDS))
+
+
+def _log_frame(setup: Setup, logs: list[np.ndarray]) -> pd.DataFrame:
+    """The walk-through in words: time, actor, step, and the page's state after it."""
+    rows = np.concatenate(logs)
+    frame = pd.DataFrame(rows, columns=list(clock.LOG_FIELDS))
+    frame["actor"] = [setup.task_names[t] for t in frame["task"]]
+    frame["step"] = [step_name(a, b) for a, b in zip(frame["program"], frame["pc"], strict=True)]
+    frame["program"] = [tuple(PROGRAMS)[n] for n in frame["program"]]
+    frame["state"] = [" ".join(n for i, n in enumerate(FLAGS) if f >> i & 1) for f in frame["flags"]]
+    return frame.drop(columns=["task", "pc"])

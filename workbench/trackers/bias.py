@@ -1,0 +1,50 @@
+"""``bias``: a pin adds 1024 to ``_refcount``; 1024 or more references mean "maybe pinned".
+
+Kara, 2019-01-14 (20190114145447.GJ13316@quack2); merged in v5.7 for order-0 pages: v6.12 mm/gup.c,
+include/linux/mm.h folio_maybe_dma_pinned. GUP-fast takes one reference and then adds the rest.
+"""
+
+from typing import NamedTuple
+
+from workbench.mm import registers as R
+from workbench.mm.page import GUP_PIN_COUNTING_BIAS, page_of
+from workbench.mm.world import tally
+from workbench.trackers.protocol import IN_GUP, LOCK_NONE, implements
+
+
+class Bias(NamedTuple):
+    """Reference count bias.
+
+    Attributes
+    ----------
+    subtract_mapcount : int
+        1: test ``refcount - mapcount``, as in Kara's formula; 0: ``refcount``, as merged.
+    """
+
+    when: int = IN_GUP
+    lock: int = LOCK_NONE
+    subtract_mapcount: int = 0
+
+
+VARIANTS = {"bias": Bias()}
+
+
+@implements(Bias)
+def pin(tracker, world, page):
+    page_of(world, page)["_refcount"] += GUP_PIN_COUNTING_BIAS - 1
+    tally(world, R.ATOMIC, 1)
+
+
+@implements(Bias)
+def unpin(tracker, world, page, handle):
+    # One subtraction of the whole bias: the release that follows counts it.
+    page_of(world, page)["_refcount"] -= GUP_PIN_COUNTING_BIAS - 1
+
+
+@implements(Bias)
+def is_pinned(tracker, world, page):
+    row = page_of(world, page)
+    references = int(row["_refcount"])
+    if tracker.subtract_mapcount:
+        references -= int(row["_mapcount"]) + 1
+    return references >= GUP_PIN_COUNTING_BIAS

@@ -1,0 +1,155 @@
+"""The protocol of a tracker: how the kernel knows that a page is pinned.
+
+A tracker is a `NamedTuple` of its parameters, with at least the fields of `FIELDS`, and an
+implementation of each operation below, registered with `implements`. Numba specialises the drivers for
+each tracker's class through `numba.extending.overload`; with the JIT off a table by class does the same.
+
+Fields
+------
+when : int
+    When the tracker learns of a page: `IN_GUP` (in the step that takes the reference), `AFTER_WALK` (in
+    a loop of its own after GUP's walk), `RANGE_BEFORE` or `RANGE_AFTER` (one range per GUP call, inserted
+    before or after the pages are taken), `NEVER`.
+lock : int
+    Spinlock that pin and unpin run under: `LOCK_NONE` or `LOCK_ZONE`. Ranges go under ``i_mmap_rwsem``.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from numba.extending import overload
+
+NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER = range(5)
+LOCK_NONE, LOCK_ZONE = range(2)
+FIELDS = ("when", "lock")
+
+_table: dict[str, dict[type, Callable[..., Any]]] = {}
+
+
+def implements(tracker_class: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function as a tracker's implementation of the operation of its name.
+
+    Parameters
+    ----------
+    tracker_class : type
+        The tracker's `NamedTuple` class.
+
+    Raises
+    ------
+    TypeError
+        If the function's name is not that of an operation of the protocol.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        if function.__name__ not in OPERATIONS:
+            raise TypeError(f"{function.__name__} is not an operation of a tracker: {', '.join(OPERATIONS)}")
+        _table[function.__name__][tracker_class] = function
+        return function
+
+    return register
+
+
+def implementation(name: str, tracker_class: type) -> Callable[..., Any]:
+    """Find what a tracker does for one operation: its own function, or the protocol's default."""
+    return _table[name].get(tracker_class) or _table[name][object]
+
+
+def _operation(default: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the function that step programs call: it goes to the implementation for the tracker's class."""
+    name = default.__name__
+    _table[name] = {object: default}
+
+    @wraps(default)
+    def call(tracker, *arguments):  # type: ignore[no-untyped-def]
+        return implementation(name, type(tracker))(tracker, *arguments)
+
+    return call
+
+
+@_operation
+def pin(tracker, world, page):
+    """Record one more pin of a page whose reference GUP has just taken."""
+
+
+@_operation
+def unpin(tracker, world, page, handle):
+    """Forget one pin of a page; ``handle`` is -1 where the one who releases knows only the page."""
+
+
+@_operation
+def pin_range(tracker, world, inode, start, n):
+    """Record the pin of ``n`` pages from ``start``; the handle leads back to it."""
+    return -1
+
+
+@_operation
+def unpin_range(tracker, world, inode, start, n, handle):
+    """Forget one pin of each of ``n`` pages that one GUP call took; the run may be a part of its range."""
+
+
+@_operation
+def is_pinned(tracker, world, page):
+    """Whether the tracker takes the page for pinned."""
+    return False
+
+
+@_operation
+def pinned_in_range(tracker, world, inode, start, n):
+    """How many pages of the range the tracker takes for pinned; -1: it can't tell."""
+    return -1
+
+
+@_operation
+def bytes_in_use(tracker, world):
+    """Bytes of kernel memory that the tracker's own objects take now."""
+    return 0
+
+
+@_operation
+def page_freed(tracker, world, page):
+    """The page leaves the page cache and is free for another use."""
+
+
+OPERATIONS = tuple(_table)
+
+
+# With the JIT on, numba resolves each call while it compiles; it compares the arguments' names.
+@overload(pin)
+def _pin(tracker, world, page):
+    return implementation("pin", tracker.instance_class)
+
+
+@overload(unpin)
+def _unpin(tracker, world, page, handle):
+    return implementation("unpin", tracker.instance_class)
+
+
+@overload(pin_range)
+def _pin_range(tracker, world, inode, start, n):
+    return implementation("pin_range", tracker.instance_class)
+
+
+@overload(unpin_range)
+def _unpin_range(tracker, world, inode, start, n, handle):
+    return implementation("unpin_range", tracker.instance_class)
+
+
+@overload(is_pinned)
+def _is_pinned(tracker, world, page):
+    return implementation("is_pinned", tracker.instance_class)
+
+
+@overload(pinned_in_range)
+def _pinned_in_range(tracker, world, inode, start, n):
+    return implementation("pinned_in_range", tracker.instance_class)
+
+
+@overload(bytes_in_use)
+def _bytes_in_use(tracker, world):
+    return implementation("bytes_in_use", tracker.instance_class)
+
+
+@overload(page_freed)
+def _page_freed(tracker, world, page):
+    return implementation("page_freed", tracker.instance_class)

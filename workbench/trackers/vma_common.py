@@ -1,0 +1,15 @@
+"""``vma-common``: a virtual VMA is the part that VMAs and pinned ranges share, factored out (the seed's first
+obstacle: "doable but causes a lot of churn")."""
+
+from workbench.sizes import PER_SLAB_PAGE, size_of
+from workbench.trackers.virtual_vma import BACKPOINTER, COUNT, SPLIT, VirtualVma
+
+_PACKED = PER_SLAB_PAGE["pinned range, common node"]
+
+VARIANTS = {
+    "vma-common:release=split": VirtualVma(release=SPLIT, per_slab_page=_PACKED),
+    "vma-common:release=count": VirtualVma(release=COUNT, per_slab_page=_PACKED),
+    "vma-common:release=backpointer": VirtualVma(
+        release=BACKPOINTER, per_slab_page=_PACKED, bio_bytes=size_of("pointer")
+    ),
+}

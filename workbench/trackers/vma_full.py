@@ -1,0 +1,15 @@
+"""``vma-full``: a virtual VMA is one whole ``vm_area_struct`` (the seed's first obstacle: "uses unnecessarily
+too much memory")."""
+
+from workbench.sizes import PER_SLAB_PAGE, size_of
+from workbench.trackers.virtual_vma import BACKPOINTER, COUNT, SPLIT, VirtualVma
+
+_PACKED = PER_SLAB_PAGE["vm_area_struct"]
+
+VARIANTS = {
+    "vma-full:release=split": VirtualVma(release=SPLIT, per_slab_page=_PACKED),
+    "vma-full:release=count": VirtualVma(release=COUNT, per_slab_page=_PACKED),
+    "vma-full:release=backpointer": VirtualVma(
+        release=BACKPOINTER, per_slab_page=_PACKED, bio_bytes=size_of("pointer")
+    ),
+}
