@@ -204,9 +204,7 @@ def test_styles_do_not_depend_on_the_company():
     together = charts.styles(reversed(list(alone)))
     assert together == alone
     assert list(together)[:11] == DESIGNS
-    assert (
-        charts.styles(["tracker=bias,cleaning=skip"])["tracker=bias,cleaning=skip"] == charts.STYLES["bias"]
-    )
+    assert charts.styles(["tracker=bias,cleaning=skip"])["tracker=bias,cleaning=skip"] == charts.STYLES["bias"]
 
 
 @settings(max_examples=50, deadline=None)
@@ -267,12 +265,7 @@ def test_nothing_overlaps_or_leaves_the_paper():
             assert box.x0 >= paper.x0 - 1 and box.x1 <= paper.x1 + 1, (name, k)
             assert box.y0 >= paper.y0 - 1 and box.y1 <= paper.y1 + 1, (name, k)
             for other in boxes[:k]:
-                apart = (
-                    box.x0 >= other.x1
-                    or box.x1 <= other.x0
-                    or box.y0 >= other.y1 - 1
-                    or box.y1 <= other.y0 + 1
-                )
+                apart = box.x0 >= other.x1 or box.x1 <= other.x0 or box.y0 >= other.y1 - 1 or box.y1 <= other.y0 + 1
                 assert apart, (name, k)
         assert fig.get_figwidth() in charts.WIDTHS.values()
 
@@ -406,7 +399,5 @@ def test_module_needs_no_display_and_leaves_settings_alone():
     )
     root = Path(charts.__file__).parent.parent
     environment = {k: v for k, v in os.environ.items() if k != "DISPLAY"} | {"PYTHONPATH": str(root)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert json.loads(done.stdout) == [True, False, False]

@@ -174,9 +174,7 @@ def test_one_io(tmp_path):
 
 
 def test_trace_cmd_report_without_flags_and_with_nanoseconds(tmp_path):
-    text = "\n".join(
-        event.replace(" .....", "").replace(": ", "000: ", 1) for event in simple(100, 0x3000, 800)
-    )
+    text = "\n".join(event.replace(" .....", "").replace(": ", "000: ", 1) for event in simple(100, 0x3000, 800))
     trace = load_text(tmp_path, "version = 6\ncpus=2\n" + text)
     assert trace.format == "ftrace"
     assert trace.ios["complete_ns"].tolist() == [9000]
@@ -338,9 +336,7 @@ def test_twins_of_another_length_are_told_apart_when_the_worker_completes_them(t
 
 def test_the_position_behind_an_io_is_not_taken_for_that_of_its_neighbour(tmp_path):
     first, second = simple(0, 0, 800), simple(1, 4096, 900)
-    trace = ftrace(
-        tmp_path, first[0], first[1], second[0], second[1], first[2], first[3], second[2], second[3]
-    )
+    trace = ftrace(tmp_path, first[0], first[1], second[0], second[1], first[2], first[3], second[2], second[3])
     assert trace.ios["complete_ns"].tolist() == [9000, 10_000]
 
 

@@ -275,9 +275,7 @@ def _scratch_in(folder: Path) -> tempfile.TemporaryDirectory:
         folder.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=".running-", dir=folder)
     except OSError as error:
-        raise UsageError(
-            f"{folder}: can't be written to ({error.strerror}); name another output folder"
-        ) from None
+        raise UsageError(f"{folder}: can't be written to ({error.strerror}); name another output folder") from None
 
 
 def _environment(scratch: str) -> dict[str, str]:
@@ -353,9 +351,7 @@ def run_notebook(
     return outcome.path
 
 
-def _prepare(
-    name: str | Path, parameters: Mapping[str, object], out_dir: Path
-) -> tuple[Path, dict[str, object]]:
+def _prepare(name: str | Path, parameters: Mapping[str, object], out_dir: Path) -> tuple[Path, dict[str, object]]:
     notebook = find_notebook(name)
     given = dict(parameters)
     if "figures_dir" in read_parameters(notebook):

@@ -181,9 +181,7 @@ def caption(kind: str, costs: Any = None, text: str = "") -> str:
     if kind not in ("model", "measured"):
         raise ValueError(f"a caption says 'model' or 'measured', not {kind!r}")
     if costs is not None:
-        table = (
-            costs if isinstance(costs, Mapping) else {k: getattr(costs, k) for k in ("name", "provenance")}
-        )
+        table = costs if isinstance(costs, Mapping) else {k: getattr(costs, k) for k in ("name", "provenance")}
         told = f"cost table {table['name']} ({plain(table['provenance'])})"
     else:
         told = "exact counts, no cost table" if kind == "model" else "no cost table"
@@ -191,9 +189,7 @@ def caption(kind: str, costs: Any = None, text: str = "") -> str:
 
 
 def _with_caption(title: str, table: str, line: str) -> str:
-    return "\n\n".join(
-        part for part in (textwrap.fill(title, COLUMNS), table, textwrap.fill(line, COLUMNS)) if part
-    )
+    return "\n\n".join(part for part in (textwrap.fill(title, COLUMNS), table, textwrap.fill(line, COLUMNS)) if part)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -392,9 +388,7 @@ def _ticks(ax: Axes, which: str, values: np.ndarray, unit: str, log: bool, narro
     elif unit in ("B", "B/s") and values.max(initial=0) > 0:
         axis.set_major_locator(MultipleLocator(2.0 ** math.ceil(math.log2(values.max() / 6))))
     else:
-        axis.set_major_locator(
-            MaxNLocator(nbins=4 if narrow and which == "x" else 6, steps=[1, 2, 2.5, 5, 10])
-        )
+        axis.set_major_locator(MaxNLocator(nbins=4 if narrow and which == "x" else 6, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, unit)))
     axis.set_minor_formatter(NullFormatter())
 
@@ -598,9 +592,7 @@ def _pivot(
 ) -> str:
     """Lay points out with the shorter of the two, designs or values of ``x``, across the page."""
     if df.duplicated([x] + ([hue] if hue else [])).any():
-        raise ValueError(
-            f"more than one {y} at the same {x}" + (f" and {hue}" if hue else "") + ": aggregate first"
-        )
+        raise ValueError(f"more than one {y} at the same {x}" + (f" and {hue}" if hue else "") + ": aggregate first")
     groups = _groups(df, hue)
     places = sorted(df[x].unique()) if pd.api.types.is_numeric_dtype(df[x]) else list(dict.fromkeys(df[x]))
     cells = {}
@@ -732,9 +724,7 @@ def _thin(times: np.ndarray, values: np.ndarray, bins: int = 700) -> tuple[np.nd
     which = np.minimum((times - times[0]) / (times[-1] - times[0]) * bins, bins - 1).astype(np.int64)
     starts = np.flatnonzero(np.diff(which, prepend=-1))
     ends = np.append(starts[1:], len(times))
-    spans = [
-        (a, b, a + values[a:b].argmin(), a + values[a:b].argmax()) for a, b in zip(starts, ends, strict=True)
-    ]
+    spans = [(a, b, a + values[a:b].argmin(), a + values[a:b].argmax()) for a, b in zip(starts, ends, strict=True)]
     keep = np.unique([index for a, b, low, high in spans for index in (a, b - 1, low, high)])
     return times[keep], values[keep]
 
@@ -1031,21 +1021,15 @@ def space_time(
         shown = _wrap(state, last - 0.12, 6.5)
         tall = 0.112 * max(step.count("\n") + 1, shown.count("\n") + 1) + 0.13
         middle = y + tall / 2
+        ax.add_patch(Rectangle((first, y), width - first, tall, color=colours[state], alpha=0.28, linewidth=0))
         ax.add_patch(
-            Rectangle((first, y), width - first, tall, color=colours[state], alpha=0.28, linewidth=0)
-        )
-        ax.add_patch(
-            Rectangle(
-                (width - last, y), last, tall, facecolor=colours[state], edgecolor="white", linewidth=0.5
-            )
+            Rectangle((width - last, y), last, tall, facecolor=colours[state], edgecolor="white", linewidth=0.5)
         )
         ax.text(width - last + 0.06, middle, shown, va="center", fontsize=6.5)
         box = (left[actor] + 0.05, y + 0.035), lane - 0.1, tall - 0.07
         shape = "round,pad=0,rounding_size=0.03"
         ax.add_patch(
-            FancyBboxPatch(
-                *box, boxstyle=shape, facecolor="white", edgecolor="#555555", linewidth=0.6, zorder=3
-            )
+            FancyBboxPatch(*box, boxstyle=shape, facecolor="white", edgecolor="#555555", linewidth=0.6, zorder=3)
         )
         ax.text(left[actor] + lane / 2, middle, step, ha="center", va="center", fontsize=6.5, zorder=4)
         mark = _tick(event.get("time", math.nan), "ns") if timed else str(k + 1)
@@ -1148,18 +1132,12 @@ def save(
 
 
 def _footer(made_by: Mapping[str, Any], cited: Sequence[str]) -> str:
-    parts = [
-        f"{made_by.get('software', SOFTWARE)} {made_by.get('version')}, sources {made_by.get('source_hash')}"
-    ]
-    parts += [
-        f"{key} {made_by[key]}" for key in ("scenario", "design", "seed") if made_by.get(key) is not None
-    ]
+    parts = [f"{made_by.get('software', SOFTWARE)} {made_by.get('version')}, sources {made_by.get('source_hash')}"]
+    parts += [f"{key} {made_by[key]}" for key in ("scenario", "design", "seed") if made_by.get(key) is not None]
     parts += [f"{key}={value}" for key, value in (made_by.get("parameters") or {}).items()]
     parts += [f"trace sha256 {made_by['trace_sha256'][:16]}"] if made_by.get("trace_sha256") else []
     lines = [textwrap.fill("Made by " + "; ".join(parts) + ".", COLUMNS)]
-    return "\n".join(
-        lines + [textwrap.fill(f"From: {source}", COLUMNS, subsequent_indent="  ") for source in cited]
-    )
+    return "\n".join(lines + [textwrap.fill(f"From: {source}", COLUMNS, subsequent_indent="  ") for source in cited])
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -87,7 +87,19 @@ SLICE_PS = 3_000_000_000  # 3 ms: base slice of v6.12 kernel/sched/fair.c scaled
 STEP_END, DEVICE_DONE, TIMER = range(3)
 NEED_DRAWS, NEED_PLAN, LOG_FULL, FINISHED = range(4)
 SAMPLE_FIELDS = ("time_ps", "pinned_pages", "live_ranges", "bytes", "work_out", "ios_out")
-LOG_FIELDS = ("time_ps", "end_ps", "task", "program", "pc", "page", "flags", "refcount", "mapcount", "pins", "data")
+LOG_FIELDS = (
+    "time_ps",
+    "end_ps",
+    "task",
+    "program",
+    "pc",
+    "page",
+    "flags",
+    "refcount",
+    "mapcount",
+    "pins",
+    "data",
+)
 
 
 class Clock(NamedTuple):

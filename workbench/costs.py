@@ -112,9 +112,7 @@ def _default() -> CostTable:
     def total(*counters: str) -> float:
         return sum(entries[c].ns for c in counters)
 
-    submit = total(
-        "GUP_CALL", "GUP_PAGE", "ATOMIC", "BIO_ALLOC", "BIO_PAGE", "PAGE_LOCK", "SET_DIRTY", "SUBMIT_BIO"
-    )
+    submit = total("GUP_CALL", "GUP_PAGE", "ATOMIC", "BIO_ALLOC", "BIO_PAGE", "PAGE_LOCK", "SET_DIRTY", "SUBMIT_BIO")
     entries["SUBMIT_IO"] = Cost(BASE_SLAT_NS - submit, "derived", f"base slat 1538 ns, less the rest; {FIO}")
     complete = total("INTERRUPT", "BIO_ENDIO", "SET_DIRTY", "ATOMIC", "PUT_PAGE")
     cpu_ns = BASE_CPU_SHARE / BASE_IOPS * 1e9

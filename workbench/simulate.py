@@ -370,7 +370,9 @@ def _locks(world: World, ticker: clock.Clock) -> pd.DataFrame:
             "lru_lock": _spin_row(spin[:LOCK_ZONE], span),
             "ptl": _spin_row(spin[LOCK_ZONE:], span),
             "i_mmap_rwsem": _sleep_row(
-                int(world.sys[R.RWSEM]), slept[WAITS.index("i_mmap_rwsem")], ticker.cells[clock.RWSEM_HELD_PS] / span
+                int(world.sys[R.RWSEM]),
+                slept[WAITS.index("i_mmap_rwsem")],
+                ticker.cells[clock.RWSEM_HELD_PS] / span,
             ),
             "page_lock": _sleep_row(int(world.sys[R.PAGE_LOCK]), slept[WAITS.index("the page lock")], math.nan),
         }

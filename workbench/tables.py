@@ -111,9 +111,7 @@ def _written(columns: Sequence[_Column], gap: int) -> str:
     for row in [heads, [["-" * c.width] for c in columns], *zip(*(c.cells for c in columns), strict=True)]:
         for k in range(max(len(cell) for cell in row)):
             texts = [cell[k] if k < len(cell) else "" for cell in row]
-            placed = [
-                t.rjust(c.width) if c.right else t.ljust(c.width) for t, c in zip(texts, columns, strict=True)
-            ]
+            placed = [t.rjust(c.width) if c.right else t.ljust(c.width) for t, c in zip(texts, columns, strict=True)]
             lines.append((" " * gap).join(placed).rstrip())
     return "\n".join(lines)
 
@@ -154,8 +152,6 @@ def text_table(
         if i == keys:
             room = width - sum(c.width + 2 for c in columns)
         columns.append(_column(str(name), df.iloc[:, i], unit_of(name, units.get(name)), room))
-    blocks, gap = min(
-        ((_blocks(columns, keys, width, gap), gap) for gap in (2, 1)), key=lambda found: len(found[0])
-    )
+    blocks, gap = min(((_blocks(columns, keys, width, gap), gap) for gap in (2, 1)), key=lambda found: len(found[0]))
     heading = [textwrap.fill(title, width)] if title else []
     return "\n\n".join(heading + [_written(block, gap) for block in blocks])

@@ -22,7 +22,6 @@ from workbench.mm.page import (
     has,
     lock_page,
     page_of,
-
     set_page_dirty,
     unlock_page,
     wake_up_page,
@@ -54,7 +53,6 @@ from workbench.mm.world import (
     WAIT_TAG,
     WAIT_WORK,
     WAIT_WRITEBACK,
-
     WRITEBACK,
     histogram_add,
     tally,
@@ -339,13 +337,7 @@ def device_start(world, b):
 
 @jit
 def device_done(world, b):
-    """The device has finished: what it read lands in memory at this instant, and it raises an interrupt.
-
-    Returns
-    -------
-    int
-        The task that handles the interrupt: there is one for each CPU, and they come first.
-    """
+    """The device has finished: what it read lands in memory at this instant, and it raises an interrupt."""
     head = at(world.bio, b)
     row = b
     while row >= 0 and head["op"] == READ:
@@ -361,8 +353,7 @@ def device_done(world, b):
     wake_all(world, WAIT_TAG, -1)
     t = int(head["cpu"])
     push_bio(world, at(world.task, t), b)
-    wake(world, t)
-    return t
+    wake(world, t, WAIT_WORK)
 
 
 # ---- interrupt
@@ -425,7 +416,7 @@ def _queue_work(world, task):
     push_bio(world, at(world.task, worker), task["bio"])
     world.sys[R.WORK_OUT] += 1
     tally(world, R.QUEUE_WORK, 1)
-    wake(world, worker)
+    wake(world, worker, WAIT_WORK)
 
 
 @step
@@ -490,8 +481,7 @@ def dio_bio_complete(world, t):
     sys[R.DIOS] += 1
     sys[R.IOS_OUT] -= 1
     sys[R.LAST_DONE] = sys[R.NOW]
-    if submitter["wait_kind"] == WAIT_DIO:
-        wake(world, dio["task"])
+    wake(world, dio["task"], WAIT_DIO)
 
 
 @jit
@@ -585,5 +575,3 @@ def kworker_release(tracker, world, t):
     if release_pages(tracker, world, t):
         world.sys[R.WORK_OUT] -= 1
         at(world.task, t)["pc"] = W_TAKE
-
-

@@ -185,5 +185,3 @@ def putback(world, t):
         putback_lru_page(world, p)
         tally(world, R.LRU_PUTBACK, 1)
     task["pc"] = R_ISOLATE
-
-

@@ -70,7 +70,7 @@ COUNTERS = {
     "UNSTABLE_WRITE": "DMA into a page under writeback",
     "MISSED_PIN": "pinned page of which the tracker said 'not pinned' to one who asked",
     "LOST_UPDATE": "page freed with memory newer than disk",
-    "FALSE_PIN": "page without a pin of which the tracker said 'pinned' to one who asked",
+    "STALE_PIN": "page without a true pin of which the tracker said 'pinned' to one who asked",
 }
 
 # Registers: lists, cursors, parameters that steps read. Name -> meaning.
@@ -92,6 +92,7 @@ REGISTERS = {
     "FREE_BIO": "first free bio row",
     "DEVICE_HEAD": "first submitted bio that the device has not taken yet",
     "DEVICE_TAIL": "last such bio",
+    "TAGS": "device tags in all",
     "TAGS_FREE": "device tags left",
     "PLAN_NEXT": "next row of the plan",
     "PLAN_END": "rows of the plan that hold IOs",
@@ -134,12 +135,12 @@ _registers = list(REGISTERS)
     END_WRITEBACK, RECLAIM_PAGE, PIN_TEST, PINS, UNPINS, DIOS, BIOS, RANGES, RANGES_GONE, SPLITS, SHRINKS,
     AMBIGUOUS, UNATTRIBUTED, DEFERRED_DIRTY, DEFERRED_UNPIN, CLEANED, WRITTEN, SKIPPED, WAITED, REPORTED,
     FSYNCS, FSYNC_ERRORS, UNMAPPED, BUFFERS_DROPPED, FREED, KEPT, KEPT_PINNED, BUFFERLESS_DIRTY, FS_BUG,
-    DATA_DROPPED, UNSTABLE_WRITE, MISSED_PIN, LOST_UPDATE, FALSE_PIN,
+    DATA_DROPPED, UNSTABLE_WRITE, MISSED_PIN, LOST_UPDATE, STALE_PIN,
 ) = range(len(_counters))  # fmt: skip
 
 (
     NOW, STEP_PS, PAGES_PER_STEP, WOKEN_HEAD, WOKEN_TAIL, LRU_HEAD, LRU_TAIL, LRU_PAGES, NR_PAGES, I_MMAP,
-    I_MMAP_READERS, I_MMAP_WRITER, I_MMAP_HEAD, I_MMAP_TAIL, FREE_BIO, DEVICE_HEAD, DEVICE_TAIL, TAGS_FREE,
+    I_MMAP_READERS, I_MMAP_WRITER, I_MMAP_HEAD, I_MMAP_TAIL, FREE_BIO, DEVICE_HEAD, DEVICE_TAIL, TAGS, TAGS_FREE,
     PLAN_NEXT, PLAN_END, CPUS, IOS_LEFT, IOS_OUT, WORK_OUT, SUBMITTERS, DIO_IOMAP, GUP_BATCH, BIO_PAGES,
     EXTENT_PAGES, STABLE_PAGES, FS_BUG_ON, CLEAN_NONE, CLEAN_ALL, CLEAN_RECLAIM, CLEAN_ISIZE, CHECK_FIRST,
     WAIT_LOCKED, RECLAIM_BEFORE, LIVE_RANGES, PEAK_RANGES, PINNED_PAGES, LAST_DONE,

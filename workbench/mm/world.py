@@ -83,7 +83,8 @@ TASK = np.dtype(
         ("wait_next", np.int32),  # next waiter of i_mmap_rwsem (plus one)
         ("wake_next", np.int32),  # next woken task (plus one)
         ("write", np.int32),  # wants i_mmap_rwsem for writing
-        ("sync", np.int32),  # writeback: WB_SYNC_ALL
+        ("caller", np.int32),  # of a cleaner: SYNC_NONE, SYNC_ALL, ISIZE (writeback.py)
+        ("idle_rounds", np.int32),  # rounds in a row in which nothing moved though direct IOs are out
         ("rounds", np.int32),  # rounds left; -1: until the direct IO has ended
         ("error", np.int32),
         ("until_ps", np.int64),  # when a sleeping task goes on
@@ -180,10 +181,10 @@ def wait(task, kind, page):
 
 
 @inline
-def wake(world, t):
-    """Make a waiting task runnable; the driver finds it on the list of the woken, in this order."""
+def wake(world, t, kind):
+    """Make a task runnable that waits for this; the driver finds it on the list of the woken, in this order."""
     task = at(world.task, t)
-    if task["state"] != WAITING:
+    if task["state"] != WAITING or task["wait_kind"] != kind:
         return
     task["state"] = RUNNABLE
     task["wait_kind"] = WAIT_NONE
@@ -200,9 +201,8 @@ def wake(world, t):
 def wake_all(world, kind, page):
     """Wake every task that waits for ``kind`` on ``page`` (-1: on any), in the order of their numbers."""
     for t in range(len(world.task)):
-        task = at(world.task, t)
-        if task["state"] == WAITING and task["wait_kind"] == kind and (page < 0 or task["wait_page"] == page):
-            wake(world, t)
+        if page < 0 or at(world.task, t)["wait_page"] == page:
+            wake(world, t, kind)
 
 
 def bucket_values() -> np.ndarray:

@@ -1,12 +1,13 @@
-"""Writeback of the inode: the flusher (WB_SYNC_NONE) and fsync (WB_SYNC_ALL), page by page.
+"""Cleaning the inode's pages: flusher (WB_SYNC_NONE), fsync (WB_SYNC_ALL), ``pagecache_isize_extended``.
 
 Pages are found by PAGECACHE_TAG_DIRTY, locked, looked at (ext4 looks for buffers right here), write-protected
 by ``page_mkclean`` under ``i_mmap_rwsem``, and asked about, in the order that the design names; then
-``clear_page_dirty_for_io``, ``set_page_writeback``, unlock. Neighbours share a bio.
-Sources: v4.17 mm/page-writeback.c write_cache_pages, fs/ext4/inode.c ext4_writepage.
+``clear_page_dirty_for_io``, ``set_page_writeback``, unlock. Neighbours share a bio. An extending truncate
+(pagecache_isize_extended) locks and write-protects one page, and leaves it dirty.
+Sources: v4.17 mm/page-writeback.c write_cache_pages, fs/ext4/inode.c ext4_writepage, mm/truncate.c.
 """
 
-from workbench.accelerate import at, jit, step
+from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.bio import alloc_bio_row, device_push
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
@@ -53,6 +54,8 @@ from workbench.mm.world import (
 from workbench.policies import IGNORE, REPORT, SKIP, WAIT
 from workbench.trackers.protocol import is_pinned
 
+SYNC_NONE, SYNC_ALL, ISIZE = range(3)  # who cleans
+STUCK_ROUNDS = 100  # rounds without any movement after which the others are taken to be stuck for good
 WRITEBACK_BIO_PAGES = 256  # BIO_MAX_PAGES, v4.17 include/linux/bio.h
 
 
@@ -66,13 +69,16 @@ def next_round(world, task):
         Whether a round begins now.
     """
     sys = world.sys
-    idle = sys[R.SUBMITTERS] == 0 and sys[R.IOS_OUT] == 0 and sys[R.WORK_OUT] == 0
-    if task["rounds"] == 0 or (task["rounds"] < 0 and idle):
+    done = sys[R.SUBMITTERS] == 0 and sys[R.IOS_OUT] == 0 and sys[R.WORK_OUT] == 0
+    stuck = task["idle_rounds"] >= STUCK_ROUNDS
+    if task["rounds"] == 0 or (task["rounds"] < 0 and (done or stuck)):
         task["state"] = DEAD
         return False
     if sys[R.NOW] < task["until_ps"]:
         task["state"] = SLEEPING
         return False
+    moved = sys[R.LAST_DONE] >= task["began_ps"] or sys[R.TAGS_FREE] < sys[R.TAGS]
+    task["idle_rounds"] = 0 if moved or sys[R.IOS_OUT] == 0 else task["idle_rounds"] + 1
     task["began_ps"] = sys[R.NOW]
     task["until_ps"] = sys[R.NOW] + task["period_ps"]
     if task["rounds"] > 0:
@@ -84,10 +90,16 @@ def next_round(world, task):
 def writeback_sleep(world, t):
     """Between rounds."""
     task = at(world.task, t)
-    if next_round(world, task):
+    if not next_round(world, task):
+        return
+    task["bio"] = -1
+    task["error"] = 0
+    if task["caller"] == ISIZE:  # each extending truncate meets the next page
+        task["page"] = task["first"]
+        task["first"] = (task["first"] + 1) % world.sys[R.NR_PAGES]
+        task["pc"] = F_LOCK_PAGE
+    else:
         task["page"] = 0
-        task["bio"] = -1
-        task["error"] = 0
         task["pc"] = F_FIND
 
 
@@ -107,7 +119,7 @@ def find_dirty(world, t):
         task["pc"] = F_LOCK_PAGE
     else:
         task["page"] = 0
-        task["pc"] = F_WAIT_WRITEBACK if task["sync"] else F_SLEEP
+        task["pc"] = F_WAIT_WRITEBACK if task["caller"] == SYNC_ALL else F_SLEEP
 
 
 @jit
@@ -124,7 +136,9 @@ def writeback_lock_page(world, t):
     page = page_of(world, p)
     if not lock_page(world, task, p):
         return
-    if not has(page, PG_CACHED) or not has(page, PG_DIRTY) or (has(page, PG_WRITEBACK) and not task["sync"]):
+    if task["caller"] == ISIZE:
+        task["pc"] = F_I_MMAP_LOCK
+    elif _nothing_to_write(page, task):
         _leave_page(world, task)
     elif has(page, PG_WRITEBACK):
         unlock_page(world, p)
@@ -134,6 +148,12 @@ def writeback_lock_page(world, t):
         _no_buffers(world, task, page)
     else:
         task["pc"] = F_I_MMAP_LOCK
+
+
+@inline
+def _nothing_to_write(page, task):
+    under_writeback = has(page, PG_WRITEBACK) and task["caller"] == SYNC_NONE
+    return not has(page, PG_CACHED) or not has(page, PG_DIRTY) or under_writeback
 
 
 @jit
@@ -151,12 +171,14 @@ def _no_buffers(world, task, page):
 def _leave_page(world, task):
     unlock_page(world, task["page"])
     task["page"] += 1
-    task["pc"] = F_FIND
+    task["pc"] = F_SLEEP if task["caller"] == ISIZE else F_FIND
 
 
 @jit
 def _policy(world, task):
-    return world.sys[R.CLEAN_ALL] if task["sync"] else world.sys[R.CLEAN_NONE]
+    if task["caller"] == ISIZE:
+        return world.sys[R.CLEAN_ISIZE]
+    return world.sys[R.CLEAN_ALL] if task["caller"] == SYNC_ALL else world.sys[R.CLEAN_NONE]
 
 
 @jit
@@ -196,7 +218,7 @@ def ask_tracker(tracker, world, p):
     if not pinned and true_pins > 0:
         world.sys[R.MISSED_PIN] += 1
     if pinned and true_pins == 0:
-        world.sys[R.FALSE_PIN] += 1
+        world.sys[R.STALE_PIN] += 1
     return pinned
 
 
@@ -214,7 +236,10 @@ def decide(world, t):
     p = int(task["page"])
     policy = _policy(world, task)
     if not task["answer"]:
-        task["pc"] = F_CLEAR_DIRTY
+        if task["caller"] == ISIZE:
+            _leave_page(world, task)
+        else:
+            task["pc"] = F_CLEAR_DIRTY
     elif policy == SKIP:
         world.sys[R.SKIPPED] += 1
         _leave_page(world, task)

@@ -8,8 +8,19 @@ import numpy as np
 from workbench.errors import UsageError, nearest
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_VMA, NODE, alloc, free_list_init, insert
-from workbench.mm.page import BH_DIRTY, PG_CACHED, PG_DIRTY, PG_PRIVATE, PTE_DIRTY, PTE_PRESENT, PTE_WRITE, TAG_DIRTY
-from workbench.mm.page import LRU_SHIFT, NEWER_THAN_DISK, PG_LRU
+from workbench.mm.page import (
+    BH_DIRTY,
+    LRU_SHIFT,
+    NEWER_THAN_DISK,
+    PG_CACHED,
+    PG_DIRTY,
+    PG_LRU,
+    PG_PRIVATE,
+    PTE_DIRTY,
+    PTE_PRESENT,
+    PTE_WRITE,
+    TAG_DIRTY,
+)
 from workbench.mm.programs import DIO_PROGRAM, IRQ_PROGRAM, KSWAPD_PROGRAM, KWORKER_PROGRAM, WRITEBACK_PROGRAM
 from workbench.mm.world import (
     BIO,
@@ -21,10 +32,11 @@ from workbench.mm.world import (
     PRIO_WORKER,
     RUNNABLE,
     TASK,
-    WAITING,
     WAIT_WORK,
+    WAITING,
     World,
 )
+from workbench.mm.writeback import ISIZE, SYNC_ALL, SYNC_NONE
 from workbench.policies import CLEANING
 
 
@@ -130,7 +142,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Cleaner:
-    """A flusher, an fsync caller or kswapd: when it begins, how often, how many rounds (-1: to the end)."""
+    """``flusher``, ``fsync``, ``truncate`` or ``kswapd``: its first round, period, and rounds (-1: to the end)."""
 
     name: str
     start_ps: int
@@ -162,7 +174,6 @@ def new_world(
     ios : int
         Direct IOs to be done.
     cleaners : tuple of Cleaner
-        Their names begin with ``flusher``, ``fsync`` or ``kswapd``.
     dirty : bool
         The application has just written all pages: buffers, dirty, PTE writable. False: clean, mapped read-only.
     """
@@ -245,8 +256,8 @@ def _lay_out_tasks(world: World, cpus: int, submitters: int, dios: int, cleaners
         task[t]["free_dio"] = s * dios
     for i, cleaner in enumerate(cleaners):
         row = task[2 * cpus + submitters + i]
-        row["program"] = KSWAPD_PROGRAM if cleaner.name.startswith("kswapd") else WRITEBACK_PROGRAM
-        row["sync"] = cleaner.name.startswith("fsync")
+        row["program"] = KSWAPD_PROGRAM if cleaner.name == "kswapd" else WRITEBACK_PROGRAM
+        row["caller"] = {"fsync": SYNC_ALL, "truncate": ISIZE}.get(cleaner.name, SYNC_NONE)
         row["prio"], row["cpu"], row["state"] = PRIO_THREAD, cpus - 1, RUNNABLE
         row["until_ps"], row["period_ps"], row["rounds"] = cleaner.start_ps, cleaner.period_ps, cleaner.rounds
 

@@ -49,6 +49,7 @@ PARAMETERS = (
     Parameter("trace", "", "", "recorded trace that is replayed: sizes, times and completion order come from it"),
     Parameter("writeback_ms", 0.0, "ms", "period of the flusher (WB_SYNC_NONE); 0: none", 0.0, 1e6),
     Parameter("fsync_ms", 0.0, "ms", "period of a thread that calls fsync (WB_SYNC_ALL); 0: none", 0.0, 1e6),
+    Parameter("isize_ms", 0.0, "ms", "period of truncates that extend the file inside a page; 0: none", 0.0, 1e6),
     Parameter("reclaim_ms", 0.0, "ms", "period of kswapd's rounds over the LRU; 0: none", 0.0, 1e6),
     Parameter("stable_pages", 0, "", "1: the device asks for stable pages", 0, 1),
 )  # fmt: skip
@@ -99,7 +100,7 @@ def build(given: dict[str, Any], rng: np.random.Generator) -> tuple[Setup, dict[
     sys[R.DIO_IOMAP], sys[R.GUP_BATCH], sys[R.BIO_PAGES] = p["dio"] == "iomap", gup_pages, p["bio_pages"]
     sys[R.EXTENT_PAGES], sys[R.STABLE_PAGES] = p["extent_kib"] // PAGE_KIB, p["stable_pages"]
     sys[R.PLAN_END] = ios if replay else len(plan)
-    sys[R.TAGS_FREE] = tags = p["tags"] if replay is None else len(plan)
+    sys[R.TAGS] = sys[R.TAGS_FREE] = tags = p["tags"] if replay is None else len(plan)
     setup = Setup(
         world=world,
         task_names=names,
@@ -151,7 +152,13 @@ def _plan(
 
     def block(n: int) -> np.ndarray:
         rows = np.zeros(n, PLAN)
-        rows["page"], rows["nr_pages"], rows["op"], rows["first_bio"], rows["at_ps"] = -1, io_pages, op, -1, -1
+        rows["page"], rows["nr_pages"], rows["op"], rows["first_bio"], rows["at_ps"] = (
+            -1,
+            io_pages,
+            op,
+            -1,
+            -1,
+        )
         if shared:
             chosen = rng.random(n) < p["overlap"]
             rows["page"] = np.where(chosen, rng.integers(0, shared - io_pages + 1, n), -1)
@@ -183,7 +190,12 @@ def _service_times(p: dict[str, Any]) -> Any:
 
 
 def _cleaners(p: dict[str, Any]) -> tuple[Cleaner, ...]:
-    wanted = (("flusher", "writeback_ms"), ("fsync", "fsync_ms"), ("kswapd", "reclaim_ms"))
+    wanted = (
+        ("flusher", "writeback_ms"),
+        ("fsync", "fsync_ms"),
+        ("truncate", "isize_ms"),
+        ("kswapd", "reclaim_ms"),
+    )
     return tuple(
         Cleaner(name, period, period, -1)
         for name, period in ((name, round(p[key] * 1000 * PS_PER_US)) for name, key in wanted)

@@ -50,7 +50,8 @@ def build(given: dict[str, Any], rng: np.random.Generator) -> tuple[Setup, dict[
         cleaners=tuple(cleaners), dirty=False,
     )  # fmt: skip
     sys = world.sys
-    sys[R.GUP_BATCH], sys[R.BIO_PAGES], sys[R.TAGS_FREE] = 64, 256, 4
+    sys[R.GUP_BATCH], sys[R.BIO_PAGES] = 64, 256
+    sys[R.TAGS] = sys[R.TAGS_FREE] = 4
     sys[R.STABLE_PAGES] = p["stable_pages"]
     times = (ps("read_us"), ps("writeback_us"))
 

@@ -56,9 +56,7 @@ def read(source: Source) -> Body:
         elif line:
             replay.handle(number, line)
     if not replay.counts[QUEUED]:
-        raise source.wrong(
-            number, "no Q (queued) event", "trace with the actions queue and complete at least"
-        )
+        raise source.wrong(number, "no Q (queued) event", "trace with the actions queue and complete at least")
     return replay.body()
 
 
@@ -120,9 +118,7 @@ class _Replay:
             self.ios.append(bio)
 
     def _complete(self, number: int, what: Bio) -> None:
-        carried = self.in_flight.complete(
-            what.device, what.direction, what.sector, what.sectors, what.queue_ns
-        )
+        carried = self.in_flight.complete(what.device, what.direction, what.sector, what.sectors, what.queue_ns)
         self.dropped[NO_QUEUE] += not carried
         for bio in carried:
             if what.queue_ns < bio.queue_ns:

@@ -78,7 +78,5 @@ def _row(source: Source, number: int, cells: list[str]) -> tuple[int, str, int, 
     if row[3] == 0:
         raise source.wrong(number, "size_bytes is 0", "give at least 1")
     if row[5] < row[4]:
-        raise source.wrong(
-            number, f"complete_ns {row[5]} is before submit_ns {row[4]}", "give times of one clock"
-        )
+        raise source.wrong(number, f"complete_ns {row[5]} is before submit_ns {row[4]}", "give times of one clock")
     return row

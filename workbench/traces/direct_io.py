@@ -287,9 +287,7 @@ def _io_rows(kept: list[_Io]) -> pd.DataFrame:
     rows = []
     for number, io in enumerate(kept):
         times = (io.begin_ns - zero, io.done_ns - zero)
-        rows.append(
-            (number, ops[io.begin.direction], io.begin.offset, io.begin.length, *times, order[number])
-        )
+        rows.append((number, ops[io.begin.direction], io.begin.offset, io.begin.length, *times, order[number]))
     return io_frame(rows)
 
 

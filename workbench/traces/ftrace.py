@@ -31,9 +31,7 @@ PREFIX = re.compile(
     re.ASCII,
 )
 EVENT = re.compile(r"\s*(\w+):\s*(.*)", re.ASCII)
-LOST = re.compile(
-    r"CPU:(\d{1,7}) \[(?:LOST (?:(\d{1,18}) )?EVENTS|(?:(\d{1,18}) )?EVENTS DROPPED)\]", re.ASCII
-)
+LOST = re.compile(r"CPU:(\d{1,7}) \[(?:LOST (?:(\d{1,18}) )?EVENTS|(?:(\d{1,18}) )?EVENTS DROPPED)\]", re.ASCII)
 ENTRIES = re.compile(r"#\s*entries-in-buffer/entries-written:\s*(\d{1,18})/(\d{1,18})\b", re.ASCII)
 OTHER = re.compile(r"#|cpus=\d+$|version = |CPU \d+ is empty$|=> |$", re.ASCII)
 
@@ -88,9 +86,7 @@ class _Text:
         self.source = source
         self.events: list[Event] = []
         self.lost = 0
-        self.gaps: list[
-            tuple[int, int]
-        ] = []  # (last line of that CPU before the loss, line that tells of it)
+        self.gaps: list[tuple[int, int]] = []  # (last line of that CPU before the loss, line that tells of it)
         self.last_line = 0
         self._last_of_cpu: dict[int, int] = {}
         self._latest = (0, 0)  # ns, line
@@ -139,9 +135,7 @@ class _Text:
         if name == BEGIN:
             offset, length, before = (int(cell, 16) for cell in cells[3:6])
             self._check(number, "offset + length", offset + length)
-            return Begin(
-                device, cells[2], offset, length, before, "W" if "WRITE" in cells[6].split("|") else "R"
-            )
+            return Begin(device, cells[2], offset, length, before, "W" if "WRITE" in cells[6].split("|") else "R")
         if name == DONE:
             position, done = int(cells[3], 16), int(cells[4])
             self._check(number, "offset", position)

@@ -24,9 +24,7 @@ KEY = b"gup_pin_workbench_trace"
 VERSION = 1
 
 BIO_FIELDS = ("sector", "size_bytes", "queue_ns", "complete_ns", "complete_order")
-BIO_TYPE = pa.list_(
-    pa.field("bio", pa.struct([pa.field(name, pa.int64(), False) for name in BIO_FIELDS]), False)
-)
+BIO_TYPE = pa.list_(pa.field("bio", pa.struct([pa.field(name, pa.int64(), False) for name in BIO_FIELDS]), False))
 SCHEMA = pa.schema(
     [
         pa.field("io", pa.int64(), False),
@@ -69,9 +67,7 @@ def write_parquet(trace: Trace, path: str | PathLike[str]) -> None:
         if aside and os.path.exists(aside):
             os.unlink(aside)
         reason = error.strerror or error
-        raise UsageError(
-            f"{path}: {reason}; give a file in a folder that exists and can be written"
-        ) from error
+        raise UsageError(f"{path}: {reason}; give a file in a folder that exists and can be written") from error
 
 
 def _table(trace: Trace) -> pa.Table:
@@ -136,9 +132,7 @@ def _trace(table: pa.Table, about: dict[str, Any]) -> Trace:
         dropped={_text(reason): _count(count) for reason, count in about["dropped"].items()},
         requeues=_count(about["requeues"]),
         merges=_count(about["merges"]),
-        histogram=histogram_frame(
-            [(_text(o), _text(k), _count(ns), _count(n)) for o, k, ns, n in about["histogram"]]
-        ),
+        histogram=histogram_frame([(_text(o), _text(k), _count(ns), _count(n)) for o, k, ns, n in about["histogram"]]),
     )
     _check(trace)
     return trace

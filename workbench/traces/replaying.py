@@ -58,9 +58,7 @@ def replay(trace: Trace) -> ReplayInput:
     """
     ios, bios = trace.ios, trace.bios
     if ios.empty:
-        raise UsageError(
-            f"{trace.source}: there is no IO to replay; give a trace with single IOs, not a histogram"
-        )
+        raise UsageError(f"{trace.source}: there is no IO to replay; give a trace with single IOs, not a histogram")
     if bios.empty:
         bios = ios  # the same columns, and one bio each
     io_of_bio = bios["io"].to_numpy()

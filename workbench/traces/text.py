@@ -34,9 +34,7 @@ class Source:
             with self.path.open("rb") as file:
                 self.magic = file.read(4)
         except OSError as error:
-            raise UsageError(
-                f"{path}: {error.strerror or error}; give the path of a recorded trace"
-            ) from error
+            raise UsageError(f"{path}: {error.strerror or error}; give the path of a recorded trace") from error
         except ValueError as error:  # a NUL in the name
             raise UsageError(f"{str(path)!r}: {error}; give the path of a recorded trace") from error
 
@@ -61,9 +59,7 @@ class Source:
                     number += 1
                     yield number, self._decoded(number, raw)
         except EOFError as error:
-            raise self.wrong(
-                number + 1, "the gzip data end too early", "copy the whole file again"
-            ) from error
+            raise self.wrong(number + 1, "the gzip data end too early", "copy the whole file again") from error
         except (gzip.BadGzipFile, zlib.error) as error:
             raise self.wrong(number + 1, f"damaged gzip data ({error})", "copy the file again") from error
 
@@ -81,9 +77,7 @@ class Source:
         try:
             return raw.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise self.wrong(
-                number, f"binary data (not UTF-8 at byte {error.start + 1})", text_wanted
-            ) from error
+            raise self.wrong(number, f"binary data (not UTF-8 at byte {error.start + 1})", text_wanted) from error
 
     def number(self, line: int, cell: str, what: str) -> int:
         """Read a whole number from 0 to 2^62 - 1; `what` names it in the complaint."""

@@ -1,5 +1,7 @@
-"""``vma-common``: a virtual VMA is the part that VMAs and pinned ranges share, factored out (the seed's first
-obstacle: "doable but causes a lot of churn")."""
+"""``vma-common``: a virtual VMA is the part that VMAs and pinned ranges share, factored out.
+
+The seed's first obstacle, second half: "doable but causes a lot of churn".
+"""
 
 from workbench.sizes import PER_SLAB_PAGE, size_of
 from workbench.trackers.virtual_vma import BACKPOINTER, COUNT, SPLIT, VirtualVma

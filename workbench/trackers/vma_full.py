@@ -1,5 +1,7 @@
-"""``vma-full``: a virtual VMA is one whole ``vm_area_struct`` (the seed's first obstacle: "uses unnecessarily
-too much memory")."""
+"""``vma-full``: a virtual VMA is one whole ``vm_area_struct``.
+
+The seed's first obstacle: "uses unnecessarily too much memory, it is ugly".
+"""
 
 from workbench.sizes import PER_SLAB_PAGE, size_of
 from workbench.trackers.virtual_vma import BACKPOINTER, COUNT, SPLIT, VirtualVma
