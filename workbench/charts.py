@@ -99,6 +99,17 @@ STATES = {
     "dirty": "#F7D48B",
     "clean": "#A9DDCB",
 }
+# What colours a cell of a matrix: from what breaks the machine or the data, to what merely takes time.
+VERDICTS = {
+    "BUG": "#E69A6B",
+    "lost": "#F0B088",
+    "stuck": "#C9B8DE",
+    "never": "#C9B8DE",
+    "unstable": "#F7D48B",
+    "stale": "#F4EDA0",
+    "waits": "#BFE0F2",
+    "intact": "#C5E8DB",
+}
 _OTHER_STATES = ("#E6C3D8", "#F4EDA0", "#CFCFE8", "#DDDDDD", "#C9B79C", "#B7E0E0")
 
 _FONT = "DejaVu Sans of matplotlib"
@@ -1057,6 +1068,72 @@ def _state_colours(states: Iterable[str]) -> dict[str, str]:
         spare = [colour for colour in _OTHER_STATES if colour not in found.values()] or list(_OTHER_STATES)
         found[state] = (known or spare)[0]
     return found
+
+
+@_settings
+def matrix(
+    table: pd.DataFrame,
+    colours: Mapping[str, str],
+    *,
+    caption: str,
+    title: str = "",
+    corner: str = "",
+    size: str = "two",
+) -> tuple[Chart, str]:
+    """Draw a table of verdicts: a row per design, a column per case, what came out as words on a colour.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Index: designs, from top to bottom; columns: cases; cells: words.
+    colours : mapping
+        Word to colour (`VERDICTS`): a cell takes that of the first word that it contains, or none.
+    caption, title, size
+        As in `lines`.
+    corner : str, optional
+        Heading of the designs.
+
+    Returns
+    -------
+    figure, text : Chart, str
+        For `save`. The text holds every cell.
+
+    Raises
+    ------
+    ValueError
+        An empty table, or more columns than the width has room for.
+    """
+    if table.empty:
+        raise ValueError("no verdicts")
+    fig, [ax] = _start(size, title, caption)
+    width = fig.get_figwidth() - 2 * _PAD
+    first = min(1.45, 0.3 * width)
+    cell = (width - first) / len(table.columns)
+    if cell < 0.5:
+        raise ValueError(f"{len(table.columns)} columns do not fit a width of {WIDTHS[size]} in")
+    heads = [_wrap(str(c), cell - 0.1, 7, bold=True) for c in table.columns]
+    top = 0.13 * max(text.count("\n") + 1 for text in heads) + 0.08
+    ax.text(0.04, top - 0.04, corner, va="bottom", fontsize=7, weight="bold")
+    for k, head in enumerate(heads):
+        ax.text(first + k * cell + 0.05, top - 0.04, head, va="bottom", fontsize=7, weight="bold")
+    y = top
+    for name, row in zip(table.index, table.itertuples(index=False), strict=True):
+        label_ = _wrap(label(str(name)), first - 0.08, 6.5)
+        texts = [_wrap(str(text), cell - 0.12, 6.5) for text in row]
+        tall = 0.112 * max(text.count("\n") + 1 for text in (label_, *texts)) + 0.1
+        ax.text(0.04, y + tall / 2, label_, va="center", fontsize=6.5)
+        for k, (shown, text) in enumerate(zip(texts, row, strict=True)):
+            colour = next((c for word, c in colours.items() if word in str(text)), "#FFFFFF")
+            corner_at = (first + k * cell, y)
+            ax.add_patch(Rectangle(corner_at, cell, tall, facecolor=colour, edgecolor="white", linewidth=1))
+            ax.text(corner_at[0] + 0.06, y + tall / 2, shown, va="center", fontsize=6.5)
+        y += tall
+    ax.set(xlim=(0, width), ylim=(y, 0))
+    ax.set_axis_off()
+    _arrange(fig, [ax], y)
+    names = pd.DataFrame({corner: [label(str(n)) for n in table.index]})
+    cells = table.reset_index(drop=True).astype(str)
+    return fig, _with_caption(title, text_table(pd.concat([names, cells], axis=1)), caption)
 
 
 # ---------------------------------------------------------------------------------------------------------

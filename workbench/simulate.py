@@ -191,6 +191,7 @@ def new_clock(setup: Setup) -> clock.Clock:
         cells=np.zeros(clock.CELLS, np.int64),
     )
     ticker.cpu["spin_ps"] = -1
+    ticker.cells[clock.FIRST_WHAT] = -1
     ticker.cells[clock.UNITS_FREE] = setup.units
     ticker.cells[clock.PER_PAGE_PS] = setup.per_page_ps
     ticker.cells[clock.SAMPLE_PERIOD] = 1_000_000

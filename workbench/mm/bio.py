@@ -14,6 +14,7 @@ from workbench.mm.page import (
     NEWER_THAN_COPY,
     NEWER_THAN_DISK,
     PG_DIRTY,
+    PG_LOCKED,
     PG_WAITERS,
     PG_WRITEBACK,
     TAG_WRITEBACK,
@@ -21,9 +22,8 @@ from workbench.mm.page import (
     ghost_write,
     has,
     lock_page,
+    mark_dirty,
     page_of,
-    set_page_dirty,
-    unlock_page,
     wake_up_page,
 )
 from workbench.mm.programs import (
@@ -267,14 +267,15 @@ def dirty_pages(world, t):
         p = int(task["page"])
         end = min(int(row["page"]) + int(row["nr_pages"]), p + left)
         left -= end - p
-        while p < end:
-            if not lock_page(world, task, p):
-                task["page"] = p
-                return False
-            set_page_dirty(world, page_of(world, p))
-            unlock_page(world, p)
+        first = p
+        while p < end and not has(page_of(world, p), PG_LOCKED):
+            mark_dirty(world, page_of(world, p))
             p += 1
+        tally(world, R.PAGE_LOCK, p - first)
+        tally(world, R.SET_DIRTY, p - first)
         task["page"] = p
+        if p < end:
+            return lock_page(world, task, p)  # it is locked: wait
         if p < row["page"] + row["nr_pages"]:
             return False
         if not next_run(world, task):
@@ -403,8 +404,7 @@ def _any_clean(world, b):
         row = at(world.bio, b)
         tally(world, R.SET_DIRTY, row["nr_pages"])
         for p in range(row["page"], row["page"] + row["nr_pages"]):
-            if not has(page_of(world, p), PG_DIRTY):
-                clean = True
+            clean |= not has(page_of(world, p), PG_DIRTY)
         b = row["seg_next"]
     return clean
 

@@ -10,7 +10,6 @@ which stands for ``struct rb_root_cached``: its ``rb_left`` is the root node, it
 node, both 0 in an empty tree. As in the kernel the root node's ``rb_parent`` is 0.
 """
 
-import numba
 import numpy as np
 
 from workbench.accelerate import at, inline, jit
@@ -39,11 +38,6 @@ LEFT, RIGHT = 0, 1  # the other side of `side` is 1 - side
 
 # What check() found.
 SOUND, BAD_LINKS, BAD_ORDER, BAD_RED, BAD_BLACK_HEIGHT, BAD_SUBTREE_LAST, BAD_LEFTMOST = range(7)
-
-
-# Spliced in before compilation: as calls, numba counts references to the arrays at each of them, which
-# takes a third of the time of an insert and remove.
-_spliced = numba.njit(inline="always")
 
 
 @inline
@@ -132,7 +126,7 @@ def _propagate(node, n, stop):
     return visited
 
 
-@_spliced
+@inline
 def _rotate(node, sys, root, old, side):
     r"""Lower ``old`` towards ``side``; its child of the other side takes its place.
 
@@ -155,7 +149,7 @@ def _rotate(node, sys, root, old, side):
     sys[RB_ROTATIONS] += 1
 
 
-@_spliced
+@inline
 def _insert_color(node, sys, root, n):
     """Repair the colours above ``n``, a red node just linked; __rb_insert of the kernel."""
     while True:
@@ -182,7 +176,7 @@ def _insert_color(node, sys, root, n):
     _rotate(node, sys, root, gparent, 1 - side)
 
 
-@_spliced
+@inline
 def _erase_color(node, sys, root, parent):
     """Repair the black height below ``parent``, one child of which became NIL; ____rb_erase_color.
 

@@ -174,6 +174,12 @@ def set_page_dirty(world, page):
     hazard `bufferless-dirty`.
     """
     tally(world, R.SET_DIRTY, 1)
+    mark_dirty(world, page)
+
+
+@inline
+def mark_dirty(world, page):
+    """Do what `set_page_dirty` does, for callers that count a whole run of pages at once."""
     if not has(page, PG_CACHED):
         return
     if has(page, PG_PRIVATE):

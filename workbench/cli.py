@@ -1,0 +1,703 @@
+"""The command ``workbench``: what there is, one run, notebooks, figures, recorded traces.
+
+Exit status: 0 success; 1 failure; 2 wrong usage or input, with one line on standard error that says what,
+where, and what would be right; 130, 141 and 143 as a shell reports SIGINT, SIGPIPE and SIGTERM.
+"""
+
+import argparse
+import json
+import math
+import os
+import signal
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from workbench.errors import UsageError, nearest
+
+# All else is imported where it is used: numba, pandas and pyarrow take longer than `--help` may.
+if TYPE_CHECKING:
+    from workbench.simulate import Result
+
+WALK_COLUMNS = 100
+INDENT = "  "
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments behind the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit status (see the module).
+    """
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        status = _status(argv)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has seen enough; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, _frame: object) -> NoReturn:
+    """Leave by an exception, so that notebooks under way are ended and what is unfinished is removed."""
+    raise SystemExit(128 + number)
+
+
+def _status(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = _arguments(argv)
+        return arguments.run(arguments)
+    except SystemExit as end:  # --help, --version, SIGTERM
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except UsageError as error:
+        return _complain(error, 2)
+    except MemoryError as error:
+        return _complain(f"out of memory: {error}", 1)
+    except Exception as error:
+        if isinstance(error, _failures()):
+            return _complain(error, 1)
+        raise
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from workbench.batch import NotebookError
+    from workbench.simulate import ConservationError
+
+    return NotebookError, ConservationError
+
+
+def _complain(error: object, status: int) -> int:
+    print("workbench:", " ".join(str(error).splitlines()), file=sys.stderr)
+    return status
+
+
+# ---- arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is a `UsageError`, and names the nearest right word."""
+
+    options: tuple[str, ...] = ()
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an argument, and remember its name for those who mistype it."""
+        self.options += tuple(name for name in names if name.startswith("-"))
+        return super().add_argument(*names, **settings)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"no {value!r}: {nearest(value, action.choices)}")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise, where argparse would print its usage and exit."""
+        raise UsageError(f"{message} (see '{self.prog} --help')")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    arguments, unknown = _parser().parse_known_args(argv)
+    parser = arguments.parser
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        what = f"option {name!r}: {nearest(name, parser.options)}" if name.startswith("-") else f"argument {name!r}"
+        parser.error(f"no {what}")
+    if not hasattr(arguments, "run"):
+        parser.error(f"{parser.prog}: a command is needed: {', '.join(arguments.commands)}")
+    return arguments
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="workbench",
+        description="Experiments on how a kernel can know, and honour,\nthat get_user_pages() has pinned a page.",
+        epilog="exit status: 0 success, 1 failure, 2 wrong usage or input (one line says what is wrong)\n"
+        "example:\n  workbench simulate golden-race --design v4.17 --walk",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    add = _commands(parser)
+    _add_list(add)
+    _add_simulate(add)
+    _add_run(add)
+    _add_figures(add)
+    _add_trace(add)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Look the version up only when somebody asks."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from workbench.provenance import SOFTWARE, version
+
+        print(SOFTWARE, version())
+        parser.exit()
+
+
+_Command = Callable[[argparse.Namespace], int]
+_Add = Callable[..., _Parser]
+
+
+def _commands(parser: _Parser) -> _Add:
+    """Give a parser commands of its own; the returned function adds one."""
+    group = parser.add_subparsers(metavar="COMMAND", title="commands")
+    parser.set_defaults(parser=parser, commands=group.choices)
+
+    def add(name: str, summary: str, run: _Command | None, example: str, more: str = "") -> _Parser:
+        command = group.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.{more}",
+            epilog=f"example:\n  {example}",
+        )
+        command.set_defaults(parser=command, **({"run": run} if run else {}))
+        return command
+
+    return add
+
+
+def _add_json(parser: _Parser, what: str) -> None:
+    parser.add_argument("--json", action="store_true", help=f"print JSON: {what}")
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _print_json(value: object) -> None:
+    """JSON knows no NaN: what was not measured is null."""
+    from workbench.provenance import plain
+
+    print(json.dumps(_finite(plain(value)), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# ---- list
+
+
+class _Entry(NamedTuple):
+    name: str
+    what: str
+    source: str
+    parameters: list[dict[str, Any]] | None = None
+
+
+def _add_list(add: _Add) -> None:
+    example = "workbench list scenarios -v"
+    parser = add("list", "list what there is, a line each: name, what it is, [source]", _list, example)
+    parser.add_argument("group", nargs="?", choices=GROUPS, metavar="GROUP", help=f"{', '.join(GROUPS)}; default: all")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="scenarios and notebooks with their parameters: default, range with unit, meaning",
+    )
+    _add_json(parser, "objects with name, what, source, parameters")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    groups = [arguments.group] if arguments.group else list(GROUPS)
+    found = {group: GROUPS[group]() for group in groups}
+    if arguments.json:
+        listed = {
+            group: [{k: v for k, v in entry._asdict().items() if v is not None} for entry in entries]
+            for group, entries in found.items()
+        }
+        _print_json(listed[arguments.group] if arguments.group else listed)
+        return 0
+    for group, entries in found.items():
+        indent = "" if arguments.group else INDENT
+        if not arguments.group:
+            print(f"{group}:")
+        width = max((len(entry.name) for entry in entries), default=0)
+        for entry in entries:
+            print(f"{indent}{entry.name:<{width}}  {entry.what}  [{entry.source}]")
+            if arguments.verbose:
+                _print_parameters(entry.parameters or [], indent + INDENT)
+    return 0
+
+
+def _print_parameters(parameters: Sequence[Mapping[str, Any]], indent: str) -> None:
+    rows = [(p["name"], json.dumps(p["default"]), p["values"], p["help"]) for p in parameters]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    for *cells, text in rows:
+        start = INDENT.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        print(f"{indent}{start}{INDENT}{text}".rstrip())
+
+
+def _designs() -> list[_Entry]:
+    from workbench.designs import PRESET_SOURCES, PRESETS
+
+    return [_Entry(name, parts, PRESET_SOURCES[name]) for name, parts in PRESETS.items()]
+
+
+def _trackers() -> list[_Entry]:
+    """A tracker's own module says what it models and, in its second paragraph, who proposed it."""
+    import importlib
+    import pkgutil
+
+    import workbench.trackers
+
+    found = []
+    for info in pkgutil.iter_modules(workbench.trackers.__path__, "workbench.trackers."):
+        module = importlib.import_module(info.name)
+        text = f"{module.__doc__}\n\n{_file_of(module)}".replace("``", "")
+        paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+        what, source = paragraphs[0].partition(": ")[2], paragraphs[1].partition(". ")[0]
+        found += [_Entry(name, what.rstrip("."), source.rstrip(".")) for name in getattr(module, "VARIANTS", {})]
+    return found
+
+
+def _file_of(module: Any) -> str:
+    return module.__name__.replace(".", "/") + ".py"
+
+
+def _policies() -> list[_Entry]:
+    from workbench import policies
+
+    source = f"{policies.__doc__}".partition("(")[2].partition(")")[0]
+    return [_Entry(name, what, source) for name, what in policies.CLEANING.items()]
+
+
+def _scenarios() -> list[_Entry]:
+    from workbench.simulate import SCENARIOS
+
+    return [
+        _Entry(
+            name,
+            scenario.SUMMARY,
+            _file_of(scenario),
+            [
+                {
+                    "name": p.name,
+                    "default": p.default,
+                    "unit": p.unit,
+                    "low": p.low,
+                    "high": p.high,
+                    "choices": list(p.choices),
+                    "values": " or ".join(p.choices) or ("text" if p.low is None else f"{_span(p)} {p.unit}".rstrip()),
+                    "help": p.help,
+                }
+                for p in scenario.PARAMETERS
+            ],
+        )
+        for name, scenario in SCENARIOS.items()
+    ]
+
+
+def _span(parameter: Any) -> str:
+    return f"{parameter.low:.9g} to {parameter.high:.9g}"
+
+
+def _notebooks() -> list[_Entry]:
+    from workbench import batch
+
+    found = []
+    for name in batch.notebook_names():
+        path = batch.find_notebook(name)
+        parameters = [
+            {"name": key, "default": p.default, "values": p.type, "help": p.help}
+            for key, p in batch.read_parameters(path).items()
+        ]
+        found.append(_Entry(name, _title(path), f"notebooks/{path.name}", parameters))
+    return found
+
+
+def _title(notebook: Path) -> str:
+    """The notebook's first heading."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        for line in "".join(cell["source"]).splitlines():
+            if cell["cell_type"] == "markdown" and line.startswith("#"):
+                return line.lstrip("# ")
+    return ""
+
+
+def _hazards() -> list[_Entry]:
+    from workbench.hazards import HAZARDS
+
+    return [_Entry(name, hazard.definition, hazard.source) for name, hazard in HAZARDS.items()]
+
+
+GROUPS: dict[str, Callable[[], list[_Entry]]] = {
+    "designs": _designs,
+    "trackers": _trackers,
+    "policies": _policies,
+    "scenarios": _scenarios,
+    "notebooks": _notebooks,
+    "hazards": _hazards,
+}
+
+
+# ---- simulate
+
+
+def _add_simulate(add: _Add) -> None:
+    summary = "run a scenario by the clock: metrics, counters, hazards"
+    example = "workbench simulate direct-io --design v4.17 --design v6.12 --set qd=128 dio=iomap"
+    more = (
+        "\nThe first run of each kind of tracker compiles it, which takes some 20 s."
+        "\nTimes are counts x a cost table; the output says what its entries rest on."
+    )
+    parser = add("simulate", summary, _simulate, example, more)
+    parser.add_argument("scenario", metavar="SCENARIO", help="a name of `workbench list scenarios`")
+    parser.add_argument(
+        "--design",
+        metavar="D",
+        action="append",
+        default=[],
+        help="a preset of `workbench list designs`, or parts: tracker=vma-common:release=count,cleaning=skip/wait; "
+        "tracker=FILE.py:CLASS runs that file as code. Given again: another column. Needed once at least",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="parameters; `workbench list scenarios -v` gives defaults, ranges and units",
+    )
+    parser.add_argument("--seed", metavar="N", type=_whole_number, default=1, help="of all that is random; default: 1")
+    parser.add_argument("--walk", action="store_true", help="print the log step by step, where the scenario keeps one")
+    parser.add_argument("--out", metavar="FILE.parquet", type=Path, help="write the results to FILE too, a row each")
+    _add_json(parser, "one object, or an array of them for several designs; null: not measured")
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from workbench import simulate
+    from workbench.scenarios.base import check_parameters
+    from workbench.simulate import SCENARIOS
+
+    if arguments.scenario not in SCENARIOS:
+        raise UsageError(f"no scenario {arguments.scenario!r}: {nearest(arguments.scenario, SCENARIOS)}")
+    scenario = SCENARIOS[arguments.scenario]
+    parameters = check_parameters(scenario.NAME, scenario.PARAMETERS, _pairs(arguments.set))
+    _check_designs(arguments.design)
+    if arguments.walk:
+        _check_walk(scenario, parameters)
+    if arguments.out:
+        _prepare_file(arguments.out)
+    results = [simulate(scenario.NAME, d, seed=arguments.seed, **parameters) for d in arguments.design]
+    if arguments.out:
+        _write(results, arguments.out)
+    if arguments.json:
+        objects = [_as_object(result, arguments.walk) for result in results]
+        _print_json(objects if len(objects) > 1 else objects[0])
+    else:
+        _print_results(results, arguments.walk)
+    return 0
+
+
+def _pairs(texts: Iterable[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: name=value is needed")
+        if name in pairs:
+            raise UsageError(f"--set {text}: {name} is given twice")
+        pairs[name] = value
+    return pairs
+
+
+def _check_designs(texts: Sequence[str]) -> None:
+    """All of them, before the first one takes its time."""
+    from workbench import designs
+
+    if not texts:
+        raise UsageError(f"--design is needed: {', '.join(designs.PRESETS)}, or parts: tracker=NAME,cleaning=NONE/ALL")
+    for text in texts:
+        designs.parse(text)
+        if texts.count(text) > 1:
+            raise UsageError(f"--design {text}: given twice")
+
+
+def _check_walk(scenario: Any, parameters: dict[str, Any]) -> None:
+    import numpy as np
+
+    setup, _ = scenario.build(parameters, np.random.default_rng(0))
+    if setup.log_page < 0:
+        raise UsageError(f"--walk: scenario {scenario.NAME} keeps no log of its steps; golden-race does")
+
+
+def _prepare_file(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {path}: {error.strerror}; name a file in a folder that can be written to") from None
+    if path.is_dir():
+        raise UsageError(f"--out {path}: that is a folder; name a file, such as {path / 'results.parquet'}")
+
+
+def _write(outcomes: Sequence["Result"], path: Path) -> None:
+    from workbench import designs, results
+
+    rows = [results.row(o.provenance, designs.parse(o.design).tracker_name, o.metrics, o.counters) for o in outcomes]
+    try:
+        results.write(rows, path)
+    except OSError as error:
+        raise UsageError(f"--out {path}: {error.strerror}; name a file in a folder that can be written to") from None
+
+
+def _as_object(result: "Result", walk: bool) -> dict[str, Any]:
+    from workbench import hazards
+
+    names = ("scenario", "design", "parameters", "seed", "metrics", "counters", "stuck", "provenance")
+    described = {name: getattr(result, name) for name in names}
+    described |= {"hazards": hazards.found(result), "locks": result.locks.to_dict("index")}
+    return described | ({"walk": result.log.to_dict("records")} if walk else {})
+
+
+class _Row(NamedTuple):
+    name: str
+    values: list[Any]  # one for each result
+    meaning: str
+    unit: str = "1"
+
+
+def _print_results(outcomes: Sequence["Result"], walk: bool) -> None:
+    from workbench import hazards
+    from workbench.mm.registers import COUNTERS
+    from workbench.results import UNITS
+
+    first = outcomes[0]
+    print(f"{first.scenario}, seed {first.seed}" + (f", design {first.design}" if len(outcomes) == 1 else ""))
+    costs = first.provenance["costs"]
+    print(f"costs: {costs['name']} ({costs['provenance']})")
+    parameters = " ".join(f"{name}={value}" for name, value in first.parameters.items())
+    print(textwrap.fill(f"parameters: {parameters}", 72, subsequent_indent=INDENT, break_on_hyphens=False))
+    metrics = [_Row(n, [o.metrics[n] for o in outcomes], UNITS[n].text, UNITS[n].unit) for n in first.metrics]
+    _print_table("metric", [row for row in metrics if not all(math.isnan(v) for v in row.values)], outcomes)
+    counters = [_Row(n, [o.counters[n] for o in outcomes], text) for n, text in COUNTERS.items()]
+    _print_table("counter", [row for row in counters if any(row.values)], outcomes)
+    met = [hazards.found(o) for o in outcomes]
+    _print_table("hazard", [_Row(n, [m[n] for m in met], h.definition) for n, h in hazards.HAZARDS.items()], outcomes)
+    for outcome in outcomes:
+        for task in outcome.stuck:
+            print(f"\nstuck at the end under {outcome.design}: {task}")
+        if walk:
+            print(f"\n{_walk(outcome)}")
+
+
+def _print_table(kind: str, rows: Sequence[_Row], outcomes: Sequence["Result"]) -> None:
+    """A column for each design; what the rows mean is told where there is only one."""
+    import pandas as pd
+
+    from workbench.tables import carries_unit, number, text_table
+
+    def cell(row: _Row, i: int) -> str:
+        return number(row.values[i], row.unit) + ("" if carries_unit(row.unit) else f" {row.unit}")
+
+    frame = pd.DataFrame({kind: [row.name for row in rows]})
+    for i, outcome in enumerate(outcomes):
+        frame["value" if len(outcomes) == 1 else outcome.design] = [cell(row, i) for row in rows]
+    if len(outcomes) == 1:
+        frame["meaning"] = [row.meaning for row in rows]
+    print(f"\n{text_table(frame)}")
+
+
+def _walk(result: "Result") -> str:
+    """Write the log as a table; the page's flags are given where a step has changed them."""
+    import pandas as pd
+
+    from workbench.mm.page import NEWER_THAN_COPY, NEWER_THAN_DISK
+    from workbench.tables import number, text_table
+
+    log = result.log
+    newer = {0: "", NEWER_THAN_DISK: "disk", NEWER_THAN_COPY: "copy", NEWER_THAN_DISK | NEWER_THAN_COPY: "disk, copy"}
+    same = log["flags"] == log["flags"].shift()
+    frame = pd.DataFrame(
+        {
+            "time": [number(ps, "ps") for ps in log["time_ps"]],
+            "actor": log["actor"],
+            "step": log["step"],
+            "ref": log["refcount"].astype(str),
+            "map": log["mapcount"].astype(str),
+            "pins": log["pins"].astype(str),
+            "newer than": log["data"].map(newer),
+            "flags after it": log["state"].mask(same, ""),
+        }
+    )
+    title = f"{result.scenario} under {result.design}, step by step; pins and 'newer than' are ghost state"
+    return text_table(frame, title, WALK_COLUMNS)
+
+
+# ---- run, figures
+
+
+def _add_run(add: _Add) -> None:
+    example = "workbench run 01_golden_race -p quick=true --out figures"
+    parser = add("run", "run one notebook through papermill; prints the path of the executed one", _run, example)
+    parser.add_argument("notebook", metavar="NOTEBOOK", help="a name of `workbench list notebooks`, or an .ipynb file")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        metavar="NAME=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="parameters; `workbench list notebooks -v` gives types, defaults and units",
+    )
+    parser.add_argument("--quick", action="store_true", help="the same as -p quick=true: small inputs")
+    _add_out(parser)
+
+
+def _add_out(parser: _Parser) -> None:
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("figures"),
+        help="folder for figures and tables, executed notebooks in its notebooks/; default: figures",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from workbench import batch
+
+    pairs = arguments.parameter + ["quick=true"] * arguments.quick
+    parameters = batch.parse_parameters(batch.find_notebook(arguments.notebook), pairs)
+    print(batch.run_notebook(arguments.notebook, parameters, arguments.out))
+    return 0
+
+
+def _add_figures(add: _Add) -> None:
+    summary = "run every notebook: all figures and tables"
+    parser = add("figures", summary, _figures, "workbench figures --quick --out figures/quick")
+    parser.add_argument("--quick", action="store_true", help="small inputs")
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_whole_number,
+        default=len(os.sched_getaffinity(0)),
+        help="notebooks that run at the same time; default: as many as there are CPUs",
+    )
+    _add_out(parser)
+
+
+def _figures(arguments: argparse.Namespace) -> int:
+    from workbench import batch
+
+    if not batch.notebook_names():
+        raise UsageError(f"figures: no notebooks in {batch.NOTEBOOKS}; install from a checkout: pip install -e .")
+    outcomes = batch.run_all(arguments.quick, arguments.jobs, arguments.out, warm=_warm)
+    failures = [outcome.error for outcome in outcomes if outcome.error]
+    for failure in failures:
+        _complain(failure, 1)
+    return 1 if failures else 0
+
+
+def _warm() -> None:
+    """Compile the driver for each class of tracker, so that notebooks find it on disk."""
+    from workbench import designs, simulate
+    from workbench.accelerate import JIT_ENABLED
+
+    if not JIT_ENABLED:
+        return
+    by_class = {type(tracker): name for name, tracker in reversed(designs.trackers().items())}
+    names = sorted(by_class.values())
+    for done, name in enumerate(names):
+        print(f"compiling for tracker {name} ({done + 1} of {len(names)}; some 20 s, once)", flush=True)
+        simulate("direct-io", f"tracker={name}", ios=10)
+
+
+# ---- trace
+
+
+def _add_trace(add: _Add) -> None:
+    example = "workbench trace show data/traces/r4k-qd32.csv.gz"
+    add_trace = _commands(add("trace", "read completions that were recorded on a real kernel", None, example))
+    parser = add_trace("show", "sum a recorded trace up", _trace_show, example)
+    _add_trace_input(parser)
+    example = "workbench trace import report.txt -o report.parquet --format ftrace"
+    parser = add_trace("import", "turn a recorded trace into Parquet, which loads faster", _trace_import, example)
+    _add_trace_input(parser)
+    parser.add_argument("-o", "--out", metavar="OUT.parquet", type=Path, required=True, help="file to be written")
+
+
+def _add_trace_input(parser: _Parser) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        type=Path,
+        help="CSV, ftrace or trace-cmd text, blkparse text, fio json+, or Parquet of `trace import`; plain or gzipped",
+    )
+    parser.add_argument(
+        "--format", metavar="F", default="auto", help="csv, ftrace, blkparse, fio, parquet; default: auto"
+    )
+    _add_json(parser, "the summary, times in ns")
+
+
+def _trace_import(arguments: argparse.Namespace) -> int:
+    from workbench import traces
+
+    trace = traces.load(arguments.file, arguments.format)
+    if arguments.out.exists() and arguments.out.samefile(arguments.file):
+        raise UsageError(f"-o {arguments.out}: that is the file that is read; name another")
+    traces.write_parquet(trace, arguments.out)
+    return _print_summary(trace, arguments.json)
+
+
+def _trace_show(arguments: argparse.Namespace) -> int:
+    from workbench import traces
+
+    return _print_summary(traces.load(arguments.file, arguments.format), arguments.json)
+
+
+def _print_summary(trace: Any, as_json: bool) -> int:
+    from workbench.tables import number
+    from workbench.traces import summarise
+
+    summary = summarise(trace)
+    if as_json:
+        _print_json(summary)
+        return 0
+
+    def several(name: str, unit: str = "1") -> str:
+        return ", ".join(f"{key} {number(value, unit)}" for key, value in summary[name].items())
+
+    def share(name: str) -> str:
+        value = summary[name]
+        return "-" if value is None else f"{100 * value:.3g} %"
+
+    lines = {
+        "trace": f"{summary['source']} ({summary['format']})",
+        "sha256": summary["sha256"],
+        "direct IOs": summary["ios"],
+        "bios": f"{summary['bios']}; per IO: {several('bios_per_io')}",
+        "out of order": f"{share('out_of_order_share')} of IOs complete before an earlier one",
+        "overtakes": f"{several('overtakes')} earlier IOs in flight at a completion",
+        "within an IO": f"{share('bios_out_of_order_share')} of bios complete before an earlier one of the same IO",
+        "latency": several("latency_ns", "ns"),
+        "duration": number(summary["duration_ns"], "ns"),
+        "requeues": summary["requeues"],
+        "merges": summary["merges"],
+        "dropped": ", ".join(f"{reason}: {count}" for reason, count in summary["dropped"].items()) or "nothing",
+    }
+    for name, text in lines.items():
+        print(f"{name:<14}{text}")
+    return 0
