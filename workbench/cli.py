@@ -21,7 +21,7 @@ from workbench.errors import UsageError, nearest
 if TYPE_CHECKING:
     from workbench.simulate import Result
 
-WALK_COLUMNS = 100
+WIDTH = 100
 INDENT = "  "
 
 
@@ -244,10 +244,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _print_parameters(parameters: Sequence[Mapping[str, Any]], indent: str) -> None:
     rows = [(p["name"], json.dumps(p["default"]), p["values"], p["help"]) for p in parameters]
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    for *cells, text in rows:
-        start = INDENT.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        print(f"{indent}{start}{INDENT}{text}".rstrip())
+    for line in _layout(rows, indent):
+        print(line)
 
 
 def _designs() -> list[_Entry]:
@@ -489,7 +487,7 @@ def _print_results(outcomes: Sequence["Result"], walk: bool) -> None:
     costs = first.provenance["costs"]
     print(f"costs: {costs['name']} ({costs['provenance']})")
     parameters = " ".join(f"{name}={value}" for name, value in first.parameters.items())
-    print(textwrap.fill(f"parameters: {parameters}", 72, subsequent_indent=INDENT, break_on_hyphens=False))
+    print(textwrap.fill(f"parameters: {parameters}", WIDTH, subsequent_indent=INDENT, break_on_hyphens=False))
     metrics = [_Row(n, [o.metrics[n] for o in outcomes], UNITS[n].text, UNITS[n].unit) for n in first.metrics]
     _print_table("metric", [row for row in metrics if not all(math.isnan(v) for v in row.values)], outcomes)
     counters = [_Row(n, [o.counters[n] for o in outcomes], text) for n, text in COUNTERS.items()]
@@ -497,10 +495,12 @@ def _print_results(outcomes: Sequence["Result"], walk: bool) -> None:
     met = [hazards.found(o) for o in outcomes]
     _print_table("hazard", [_Row(n, [m[n] for m in met], h.definition) for n, h in hazards.HAZARDS.items()], outcomes)
     for outcome in outcomes:
-        for task in outcome.stuck:
-            print(f"\nstuck at the end under {outcome.design}: {task}")
+        if outcome.stuck:
+            print(f"\nstuck at the end under {outcome.design}:")
+            print("\n".join(INDENT + task for task in outcome.stuck))
         if walk:
-            print(f"\n{_walk(outcome)}")
+            print()
+            print("\n".join(_walk(outcome)))
 
 
 def _print_table(kind: str, rows: Sequence[_Row], outcomes: Sequence["Result"]) -> None:
@@ -512,38 +512,52 @@ def _print_table(kind: str, rows: Sequence[_Row], outcomes: Sequence["Result"]) 
     def cell(row: _Row, i: int) -> str:
         return number(row.values[i], row.unit) + ("" if carries_unit(row.unit) else f" {row.unit}")
 
+    print()
+    if len(outcomes) == 1:
+        lines = _layout([(kind, "value", "meaning")] + [(row.name, cell(row, 0), row.meaning) for row in rows])
+        print("\n".join(lines))
+        return
     frame = pd.DataFrame({kind: [row.name for row in rows]})
     for i, outcome in enumerate(outcomes):
-        frame["value" if len(outcomes) == 1 else outcome.design] = [cell(row, i) for row in rows]
-    if len(outcomes) == 1:
-        frame["meaning"] = [row.meaning for row in rows]
-    print(f"\n{text_table(frame)}")
+        frame[outcome.design] = [cell(row, i) for row in rows]
+    print(text_table(frame))
 
 
-def _walk(result: "Result") -> str:
-    """Write the log as a table; the page's flags are given where a step has changed them."""
-    import pandas as pd
+def _layout(rows: Sequence[Sequence[str]], indent: str = "", width: int = WIDTH) -> list[str]:
+    """Lay rows out in columns; the last column is wrapped where a line would be wider than `width`."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    lines: list[str] = []
+    for *cells, text in rows:
+        start = indent + "".join(f"{cell:<{w}}  " for cell, w in zip(cells, widths, strict=True))
+        wrapped = textwrap.wrap(text, width, initial_indent=start, subsequent_indent=" " * len(start))
+        lines += wrapped or [start.rstrip()]
+    return lines
 
+
+def _walk(result: "Result") -> list[str]:
+    """A line for each step; the page's flags below it where it has changed them."""
     from workbench.mm.page import NEWER_THAN_COPY, NEWER_THAN_DISK
-    from workbench.tables import number, text_table
+    from workbench.tables import number
 
-    log = result.log
-    newer = {0: "", NEWER_THAN_DISK: "disk", NEWER_THAN_COPY: "copy", NEWER_THAN_DISK | NEWER_THAN_COPY: "disk, copy"}
-    same = log["flags"] == log["flags"].shift()
-    frame = pd.DataFrame(
-        {
-            "time": [number(ps, "ps") for ps in log["time_ps"]],
-            "actor": log["actor"],
-            "step": log["step"],
-            "ref": log["refcount"].astype(str),
-            "map": log["mapcount"].astype(str),
-            "pins": log["pins"].astype(str),
-            "newer than": log["data"].map(newer),
-            "flags after it": log["state"].mask(same, ""),
-        }
+    newer = {NEWER_THAN_DISK: "disk", NEWER_THAN_COPY: "copy", NEWER_THAN_DISK | NEWER_THAN_COPY: "disk, copy"}
+    log = result.log.to_dict("records")
+    rows = [("time", "actor", "step", "ref", "map", "pins", "newer than")]
+    for r in log:
+        counts = (str(r["refcount"]), str(r["mapcount"]), str(r["pins"]))
+        rows.append((number(r["time_ps"], "ps"), r["actor"], r["step"], *counts, newer.get(r["data"], "")))
+    head, *steps = _layout(rows)
+    title = (
+        f"{result.scenario} under {result.design}: the page after each step, its flags where they changed "
+        "(pins, and what memory is newer than, are ghost state: no tracker and no policy sees them)"
     )
-    title = f"{result.scenario} under {result.design}, step by step; pins and 'newer than' are ghost state"
-    return text_table(frame, title, WALK_COLUMNS)
+    lines = [*textwrap.wrap(title, WIDTH), head]
+    state = None
+    for line, r in zip(steps, log, strict=True):
+        lines.append(line)
+        if r["state"] != state:
+            state = r["state"]
+            lines += textwrap.wrap(state, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+    return lines
 
 
 # ---- run, figures

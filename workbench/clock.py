@@ -393,7 +393,9 @@ def run_step(tracker, world, t):
 @step
 def _dio_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
-    if pc == programs.D_BEGIN:
+    if pc == programs.D_REAP:
+        bio.dio_reap(world, t)
+    elif pc == programs.D_BEGIN:
         bio.dio_begin(world, t)
     elif pc == programs.D_GUP_CALL:
         gup.gup_call(tracker, world, t)

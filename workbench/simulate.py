@@ -294,9 +294,9 @@ def _metrics(tracker: Any, setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
         "simulated_ps": span,
         "events": int(cells[clock.EVENTS]),
         "iops": count["DIOS"] / seconds if seconds else math.nan,
-        "latency_mean_ns": mean(latency) / 1000,
+        "latency_mean_ns": _mean(world, R.LATENCY) / 1000,
         **{f"latency_{p}_ns": percentile(latency, q) / 1000 for p, q in _QUANTILES.items()},
-        "slat_ns": mean(_histogram(world, R.SUBMIT)) / 1000,
+        "slat_ns": _mean(world, R.SUBMIT) / 1000,
         "cpu_utilisation": float(ticker.cpu["busy_ps"].sum()) / (span * cpus) if span else math.nan,
         "cpu_ns_per_io": _per(float(ticker.cpu["busy_ps"].sum()) / 1000, count["DIOS"]),
         "device_utilisation": float(cells[clock.DEVICE_BUSY_PS]) / (span * setup.units) if span else math.nan,
@@ -304,17 +304,17 @@ def _metrics(tracker: Any, setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
         "cpu_ns_per_page": _per(float(ticker.cpu["busy_ps"].sum()) / 1000, count["PINS"]),
         "splits_per_gup": _per(count["SPLITS"], count["GUP_CALL"]),
         "bios_per_io_mean": _per(count["BIOS"], count["DIOS"]),
-        "overtakes_mean": mean(overtakes),
+        "overtakes_mean": _mean(world, R.OVERTAKES),
         "overtakes_p99": percentile(overtakes, 0.99),
         "out_of_order_share": float(overtakes["count"][overtakes["value"] > 0].sum()) / max(count["DIOS"], 1),
         "ranges_max": int(sys[R.PEAK_RANGES]),
         "ranges_left": int(sys[R.LIVE_RANGES]),
         "tracking_bytes_max": int(cells[clock.PEAK_BYTES]),
-        "unpin_delay_mean_ns": mean(release) / 1000,
+        "unpin_delay_mean_ns": _mean(world, R.RELEASE) / 1000,
         "unpin_delay_p99_ns": percentile(release, 0.99) / 1000,
-        "outlive_mean_ns": mean(outlives) / 1000,
+        "outlive_mean_ns": _mean(world, R.OUTLIVES) / 1000,
         "outlive_p99_ns": percentile(outlives, 0.99) / 1000,
-        "fsync_mean_ns": mean(_histogram(world, R.FSYNC)) / 1000,
+        "fsync_mean_ns": _mean(world, R.FSYNC) / 1000,
         "stale_pages": _stale_pages(tracker, world),
         "late_completions": int(cells[clock.LATE]),
     }
@@ -330,10 +330,10 @@ def _per(total: float, n: int) -> float:
     return total / n if n else math.nan
 
 
-def mean(histogram: pd.DataFrame) -> float:
-    """Mean of a histogram (its values are known to 1.6 %); NaN if it is empty."""
-    total = histogram["count"].sum()
-    return float((histogram["value"] * histogram["count"]).sum() / total) if total else math.nan
+def _mean(world: World, which: int) -> float:
+    """Exact mean of what went into a histogram; NaN if nothing did."""
+    cells = world.sys[R.HISTOGRAM + which * R.CELLS_OF_ONE :][: R.CELLS_OF_ONE]
+    return _per(float(cells[-1]), int(cells[:-1].sum()))
 
 
 def percentile(histogram: pd.DataFrame, share: float) -> float:
@@ -346,7 +346,7 @@ def percentile(histogram: pd.DataFrame, share: float) -> float:
 
 
 def _histogram(world: World, which: int) -> pd.DataFrame:
-    start = R.HISTOGRAM + which * R.BUCKETS
+    start = R.HISTOGRAM + which * R.CELLS_OF_ONE
     counts = world.sys[start : start + R.BUCKETS]
     used = np.flatnonzero(counts)
     return pd.DataFrame({"value": bucket_values()[used], "count": counts[used]})

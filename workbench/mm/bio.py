@@ -30,6 +30,7 @@ from workbench.mm.programs import (
     D_BEGIN,
     D_BUILD_BIO,
     D_GUP_CALL,
+    D_REAP,
     D_SET_DIRTY,
     D_SUBMIT_BIO,
     I_CHECK_DIRTY,
@@ -127,17 +128,24 @@ def next_run(world, task):
 
 
 @jit
+def dio_reap(world, t):
+    """Reap what has completed, and wait for a slot if none is free."""
+    task = at(world.task, t)
+    if task["free_dio"] < 0:
+        wait(task, WAIT_DIO, -1)
+        return
+    tally(world, R.REAP, 1)
+    task["pc"] = D_BEGIN
+
+
+@jit
 def dio_begin(world, t):
-    """Begin the next direct IO of the plan, in a free slot, not before its time."""
+    """Begin the next direct IO of the plan in a free slot, not before its time; exit when all have begun."""
     sys = world.sys
     task = at(world.task, t)
     if sys[R.IOS_LEFT] == 0:
         task["state"] = DEAD
         sys[R.SUBMITTERS] -= 1
-        return
-    d = task["free_dio"]
-    if d < 0:
-        wait(task, WAIT_DIO, -1)
         return
     row = at(world.plan, sys[R.PLAN_NEXT])
     if row["at_ps"] > sys[R.NOW]:
@@ -147,6 +155,7 @@ def dio_begin(world, t):
     sys[R.PLAN_NEXT] += 1
     sys[R.IOS_LEFT] -= 1
     sys[R.IOS_OUT] += 1
+    d = task["free_dio"]
     dio = at(world.dio, d)
     task["free_dio"] = dio["next"]
     task["dio"] = d
@@ -321,7 +330,7 @@ def dio_submit_bio(world, t):
         return
     dio["refcount"] -= 1  # the submitter's own; the bio just submitted holds another
     histogram_add(world, R.SUBMIT, sys[R.NOW] + sys[R.STEP_PS] - dio["began_ps"])
-    task["pc"] = D_BEGIN
+    task["pc"] = D_REAP
 
 
 # ---- the device

@@ -2,7 +2,8 @@
 
 PROGRAMS = {
     "dio": (
-        "begin",
+        "io_getevents",
+        "io_submit",
         "gup_call",
         "range_lock",
         "range_insert",
@@ -61,6 +62,7 @@ def _numbers(program: str) -> range:
 DIO_PROGRAM, IRQ_PROGRAM, KWORKER_PROGRAM, WRITEBACK_PROGRAM, KSWAPD_PROGRAM = range(len(PROGRAMS))
 
 (
+    D_REAP,
     D_BEGIN,
     D_GUP_CALL,
     D_RANGE_LOCK,

@@ -28,7 +28,8 @@ COUNTERS = {
     "SUBMIT_BIO": "bio submitted to the device",
     "INTERRUPT": "completion interrupt",
     "BIO_ENDIO": "bio ended",
-    "DIO_COMPLETE": "direct IO completed and reaped",
+    "DIO_COMPLETE": "direct IO completed",
+    "REAP": "completed direct IO reaped by its thread (io_getevents, user code)",
     "QUEUE_WORK": "work item queued",
     "WORK_ITEM": "work item run by a kworker",
     "SWITCH": "context switch",
@@ -124,6 +125,7 @@ REGISTERS = {
 HISTOGRAMS = ("LATENCY", "SUBMIT", "RELEASE", "OUTLIVES", "OVERTAKES", "RANGE_LIFE", "FSYNC")
 SUB_BITS = 6  # 64 buckets per octave, as fio's json+: a value is known to 1.6 %
 BUCKETS = (64 - SUB_BITS) << SUB_BITS
+CELLS_OF_ONE = BUCKETS + 1  # the last holds the sum of the values
 
 _counters = list(COUNTERS)
 _registers = list(REGISTERS)
@@ -131,7 +133,7 @@ _registers = list(REGISTERS)
 (
     RB_VISITED, RB_ROTATIONS, SUBMIT_IO, GUP_CALL, GUP_PAGE, ATOMIC, PUT_PAGE, FAULT, PTE_UPDATE, TLB_FLUSH,
     SPIN_LOCK, RWSEM, PAGE_LOCK, LRU_ISOLATE, LRU_PUTBACK, ALLOC, FREE, BIO_ALLOC, BIO_PAGE, SUBMIT_BIO,
-    INTERRUPT, BIO_ENDIO, DIO_COMPLETE, QUEUE_WORK, WORK_ITEM, SWITCH, SET_DIRTY, TAG_SCAN, WRITEPAGE,
+    INTERRUPT, BIO_ENDIO, DIO_COMPLETE, REAP, QUEUE_WORK, WORK_ITEM, SWITCH, SET_DIRTY, TAG_SCAN, WRITEPAGE,
     END_WRITEBACK, RECLAIM_PAGE, PIN_TEST, PINS, UNPINS, DIOS, BIOS, RANGES, RANGES_GONE, SPLITS, SHRINKS,
     AMBIGUOUS, UNATTRIBUTED, DEFERRED_DIRTY, DEFERRED_UNPIN, CLEANED, WRITTEN, SKIPPED, WAITED, REPORTED,
     FSYNCS, FSYNC_ERRORS, UNMAPPED, BUFFERS_DROPPED, FREED, KEPT, KEPT_PINNED, BUFFERLESS_DIRTY, FS_BUG,
@@ -149,4 +151,4 @@ _registers = list(REGISTERS)
 COST = len(_counters) + len(_registers)
 HISTOGRAM = COST + len(_counters)
 LATENCY, SUBMIT, RELEASE, OUTLIVES, OVERTAKES, RANGE_LIFE, FSYNC = range(len(HISTOGRAMS))
-SYS_CELLS = HISTOGRAM + len(HISTOGRAMS) * BUCKETS
+SYS_CELLS = HISTOGRAM + len(HISTOGRAMS) * CELLS_OF_ONE

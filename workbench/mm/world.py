@@ -169,7 +169,9 @@ def bucket_of(value):
 @inline
 def histogram_add(world, which, value):
     """Add one value to histogram ``which``."""
-    world.sys[R.HISTOGRAM + which * R.BUCKETS + bucket_of(value)] += 1
+    start = R.HISTOGRAM + which * R.CELLS_OF_ONE
+    world.sys[start + bucket_of(value)] += 1
+    world.sys[start + R.BUCKETS] += value
 
 
 @inline
