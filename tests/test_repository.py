@@ -26,17 +26,19 @@ LAYERS = [
     {"trackers"},
     {"designs", "scenarios", "hazards"},
     {"clock", "simulate", "explore"},
-    {"results", "tables", "charts"},
+    {"results", "tables", "charts", "anchors", "compare"},
     {"widgets", "batch", "cli"},
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
-CONDA_NAMES = {"duckdb": "python-duckdb"}
-IMPORT_NAMES = {"pillow": "PIL"}
+CONDA_NAMES: dict[str, str] = {}
+IMPORT_NAMES = {"ipython": "IPython", "pillow": "PIL"}
 NOT_IMPORTED = {
     "ipykernel": "started by name",
+    "ipywidgets": "for notebooks of the users' own",
     "jupyterlab": "make lab",
     "jupytext": "pairs notebooks",
+    "seaborn": "for notebooks of the users' own",
     "papermill": "imported in the process that batch starts",
 }
 

@@ -13,7 +13,7 @@ import pytest
 from workbench import provenance as made_by
 from workbench.errors import UsageError
 from workbench.mm.registers import COUNTERS
-from workbench.results import KEY, SCHEMA, UNITS, load, row, with_parameters, write
+from workbench.results import KEY, SCHEMA, UNITS, banded, load, row, with_parameters, write
 
 COSTS = {"name": "published-4.20", "provenance": "published"}
 
@@ -178,3 +178,13 @@ def test_git_commit_is_that_of_this_checkout(tmp_path, monkeypatch):
 
 def test_load_is_a_frame(tmp_path):
     assert isinstance(load(write([], tmp_path / "rows.parquet")), pd.DataFrame)
+
+
+def test_banded_is_the_mean_with_its_95_percent_interval():
+    frame = pd.DataFrame({"qd": [1, 1, 1, 2], "x": [1.0, 2.0, 3.0, 5.0]})
+    one, two = banded(frame, ["qd"], "x").to_dict("records")
+    half = 4.303 / 3**0.5  # t for 2 degrees of freedom, standard deviation 1
+    assert one["x"] == 2.0 and one["runs"] == 3
+    assert (one["low"], one["high"]) == pytest.approx((2 - half, 2 + half))
+    assert (two["low"], two["x"], two["high"]) == (5.0, 5.0, 5.0)
+    assert banded(frame.assign(x=float("nan")), ["qd"], "x").empty

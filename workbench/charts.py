@@ -220,7 +220,7 @@ def styles(designs: Iterable[str]) -> dict[str, Style]:
     dict
         In the order in which they are drawn. A tracker of `STYLES` is the same in all figures, and so is a
         design in parts by its tracker, unless the figure holds two with that tracker; others get a style by a
-        hash of their name.
+        hash of their name, in a colour that the figure does not have yet.
     """
     names = sorted(dict.fromkeys(designs), key=_order)
     done = {name: STYLES[name] for name in names if name in STYLES}
@@ -232,10 +232,11 @@ def styles(designs: Iterable[str]) -> dict[str, Style]:
         start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
         tries = (_FURTHER[(start + k) % len(_FURTHER)] for k in range(len(_FURTHER)))
         if name not in done:
-            found = next((style for style in tries if style not in done.values()), None)
-            if found is None:
+            used = {style.colour for style in done.values()}
+            free = sorted((style for style in tries if style not in done.values()), key=lambda s: s.colour in used)
+            if not free:
                 raise ValueError(f"{len(names)} designs are too many for one figure")
-            done[name] = found
+            done[name] = free[0]
     return {name: done[name] for name in names}
 
 

@@ -8,7 +8,7 @@ import glob
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,6 +64,7 @@ UNITS: dict[str, Metric] = {
     "overtakes_mean": Metric("1", "mean number of earlier IOs in flight at a completion"),
     "overtakes_p99": Metric("1", "p99 number of earlier IOs in flight at a completion"),
     "late_completions": _count("replayed completions that came late, the IO being late"),
+    "world_bytes_per_page": Metric("B", "memory of the simulation itself per simulated page"),
     "ranges_max": _count("largest number of live ranges"),
     "ranges_left": _count("ranges still live at the end"),
     "stale_pages": _count("pages said to be pinned at the end without a pin"),
@@ -237,6 +238,39 @@ def _read(file: str) -> pa.Table:
         if field.type != wanted:
             raise UsageError(f"{file}: column {field.name!r} is {field.type}; it should be {wanted}")
     return table
+
+
+# Student's t for a two-sided 95 % interval of a mean, by degrees of freedom; beyond, the last is wide enough.
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+def banded(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
+    """Average one quantity over seeds, with the 95 % confidence interval of the mean.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A row per run.
+    by : sequence of str
+        Columns that name a point; runs that share them differ in their seed only.
+    value : str
+        Column of the quantity.
+
+    Returns
+    -------
+    DataFrame
+        A row per point: `by`, `value` (the mean), ``low``, ``high`` and ``runs``. With one run, or equal ones,
+        the interval is the mean itself. Missing values are left out.
+    """
+    rows = []
+    for point, group in frame.dropna(subset=[value]).groupby(list(by), sort=False):
+        values = group[value].astype(float)
+        n = len(values)
+        half = _T95[min(n - 2, len(_T95) - 1)] * float(values.std()) / n**0.5 if n > 1 else 0.0
+        mean = float(values.mean())
+        named = dict(zip(by, point, strict=True))
+        rows.append({**named, value: mean, "low": mean - half, "high": mean + half, "runs": n})
+    return pd.DataFrame(rows, columns=[*by, value, "low", "high", "runs"])
 
 
 def with_parameters(frame: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from workbench.mm.programs import PROGRAMS, step_name
 from workbench.mm.world import DEAD, WAIT_WORK, WAITING, WAITS, World, bucket_values
 from workbench.scenarios import direct_io, golden_race
 from workbench.scenarios.base import Setup, apply_design
-from workbench.trackers.protocol import LOCK_ZONE, is_pinned
+from workbench.trackers.protocol import LOCK_ZONE, RANGE_BEFORE, is_pinned
 
 SCENARIOS = {s.NAME: s for s in (golden_race, direct_io)}
 DRAW_BLOCK = 1 << 16
@@ -126,7 +126,7 @@ def simulate(
         raise UsageError(f"seed {seed}: it goes from 0 to 2**63 - 1")
     chosen = designs.parse(design)
     streams = [np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(seed).spawn(2)]
-    setup, complete = SCENARIOS[scenario].build(parameters, streams[0])
+    setup, complete = SCENARIOS[scenario].build(parameters, streams[0], chosen.tracker.when >= RANGE_BEFORE)
     world = setup.world
     apply_design(world, chosen)
     world.sys[R.COST : R.COST + len(R.COUNTERS)] = cost_table.picoseconds()
@@ -136,7 +136,7 @@ def simulate(
     logs = drive(chosen.tracker, setup, ticker, streams[1])
     stuck = _stuck(setup)
     if not stuck:
-        check_conservation(chosen.tracker, world)
+        check_conservation(world)
     return Result(
         scenario=scenario,
         design=design,
@@ -164,7 +164,7 @@ def simulate(
 
 
 @cache
-def _driver(tracker_class: type) -> Any:
+def _driver(tracker_class: Any) -> Any:
     """The compiled driver: kept on disk for the package's own trackers only."""
     if not accelerate.JIT_ENABLED:
         return clock.run
@@ -203,7 +203,7 @@ def new_clock(setup: Setup) -> clock.Clock:
 
 def drive(tracker: Any, setup: Setup, ticker: clock.Clock, rng: np.random.Generator) -> list[np.ndarray]:
     """Run to the end, giving the driver random numbers, plan rows and log space as it asks for them."""
-    run = _driver(type(tracker))
+    run = _driver(tracker.__class__)
     logs: list[np.ndarray] = []
     cells, sys = ticker.cells, setup.world.sys
     code = clock.NEED_DRAWS
@@ -239,7 +239,7 @@ def _stuck(setup: Setup) -> list[str]:
     return found
 
 
-def check_conservation(tracker: Any, world: World) -> None:
+def check_conservation(world: World) -> None:
     """At rest, pins taken are pins released, and no reference, range, bio or page is left over.
 
     Raises
@@ -316,6 +316,7 @@ def _metrics(tracker: Any, setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
         "outlive_p99_ns": percentile(outlives, 0.99) / 1000,
         "fsync_mean_ns": _mean(world, R.FSYNC) / 1000,
         "stale_pages": _stale_pages(tracker, world),
+        "world_bytes_per_page": sum(a.nbytes for a in (*world, *ticker)) / len(world.page),
         "late_completions": int(cells[clock.LATE]),
     }
     for name, row in _locks(world, ticker).iterrows():

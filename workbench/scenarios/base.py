@@ -83,7 +83,7 @@ class Parameter:
             raise UsageError(f"parameter {self.name}: {value!r} is not {what}{self._range()}") from None
         if self.choices and number not in self.choices:
             raise UsageError(f"parameter {self.name}: {value!r}: {nearest(str(value), self.choices)}")
-        if self.low is not None and not (self.low <= number <= self.high):  # type: ignore[operator]
+        if self.low is not None and not (self.low <= number <= self.high):
             raise UsageError(f"parameter {self.name}: {value} is out of range{self._range()}")
         return number
 

@@ -55,7 +55,7 @@ PARAMETERS = (
 )  # fmt: skip
 
 
-def build(given: dict[str, Any], rng: np.random.Generator) -> tuple[Setup, dict[str, Any]]:
+def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tuple[Setup, dict[str, Any]]:
     """Set the scenario up.
 
     Parameters
@@ -64,6 +64,8 @@ def build(given: dict[str, Any], rng: np.random.Generator) -> tuple[Setup, dict[
         Parameters by name; the rest take their defaults.
     rng : numpy.random.Generator
         Draws which IOs use the shared region, and where.
+    ranged : bool
+        The tracker keeps ranges: they need nodes, and their bios outlive the direct IO until a kworker has run.
 
     Returns
     -------
@@ -83,10 +85,10 @@ def build(given: dict[str, Any], rng: np.random.Generator) -> tuple[Setup, dict[
     plan, more = _plan(p, replay, ios, io_pages, shared, rng)
     gup_pages = p["gup_pages"] or (DIO_PAGES if p["dio"] == "legacy" else BIO_MAX_PAGES)
     rows = _rows_per_dio(p, replay, io_pages, gup_pages)
-    bios = 2 * submitters * qd * rows + 512
+    bios = submitters * qd * rows * (2 if ranged else 1) + 512
     world, names = new_world(
         pages=submitters * qd * io_pages + shared,
-        nodes=2 * bios,
+        nodes=2 * bios if ranged else 0,
         bios=bios,
         dios=qd,
         cpus=p["cpus"],
@@ -135,11 +137,16 @@ def _slots(replay: Any) -> int:
 
 def _rows_per_dio(p: dict[str, Any], replay: Any, io_pages: int, gup_pages: int) -> int:
     """Rows that the bios of one IO can take: one for each piece between borders of bios and of GUP calls."""
-    smallest = p["bio_pages"]
-    if p["extent_kib"]:
-        smallest = min(smallest, p["extent_kib"] // PAGE_KIB)
-    bios = int(replay.bio_count.max()) if replay else 2 * (-(-io_pages // smallest))
-    return bios + -(-io_pages // gup_pages)
+    bio, extent = p["bio_pages"], p["extent_kib"] // PAGE_KIB
+    if replay is not None:
+        bios, longest = int(replay.bio_count.max()), int(replay.bio_pages.max())
+    elif extent:
+        bios, longest = -(-io_pages // extent) * -(-min(extent, io_pages) // bio), min(bio, extent)
+    else:
+        bios, longest = -(-io_pages // bio), min(bio, io_pages)
+    if p["dio"] == "iomap":
+        return bios * -(-longest // gup_pages)
+    return bios + -(-io_pages // gup_pages) - 1
 
 
 def _plan(

@@ -32,7 +32,7 @@ PARAMETERS = (
 )  # fmt: skip
 
 
-def build(given: dict[str, Any], rng: np.random.Generator) -> tuple[Setup, dict[str, Any]]:
+def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tuple[Setup, dict[str, Any]]:
     """Set the scenario up: two CPUs, one page, one direct IO; every step's outcome is written down."""
     p = check_parameters(NAME, PARAMETERS, given)
     plan = np.zeros(1, PLAN)

@@ -61,7 +61,7 @@ def _operation(default: Callable[..., Any]) -> Callable[..., Any]:
     _table[name] = {object: default}
 
     @wraps(default)
-    def call(tracker, *arguments):  # type: ignore[no-untyped-def]
+    def call(tracker, *arguments):
         return implementation(name, type(tracker))(tracker, *arguments)
 
     return call

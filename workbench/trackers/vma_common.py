@@ -1,6 +1,6 @@
 """``vma-common``: a virtual VMA is the part that VMAs and pinned ranges share, factored out.
 
-The seed's first obstacle, second half: "doable but causes a lot of churn".
+Kara, 2018-06-25, 20180625152150.jnf5suiubecfppcl@quack2: "doable but causes a lot of churn".
 """
 
 from workbench.sizes import PER_SLAB_PAGE, size_of

@@ -1,6 +1,6 @@
 """``vma-full``: a virtual VMA is one whole ``vm_area_struct``.
 
-The seed's first obstacle: "uses unnecessarily too much memory, it is ugly".
+First obstacle of Kara, 2018-06-25, 20180625152150.jnf5suiubecfppcl@quack2: "uses unnecessarily too much memory".
 """
 
 from workbench.sizes import PER_SLAB_PAGE, size_of

@@ -1,0 +1,43 @@
+"""Published anchors: which of them set the cost table, and how runs are held against them."""
+
+import pytest
+
+from workbench import anchors, costs
+from workbench.results import UNITS
+from workbench.scenarios import direct_io
+
+
+def test_what_sets_the_cost_table_is_an_entry_of_it():
+    entries = [a.sets for a in anchors.ANCHORS if a.sets and not a.sets.startswith("device")]
+    derived = {name for name, cost in costs.DEFAULT.entries.items() if cost.provenance == "derived"}
+    assert set(entries) == derived
+
+
+def test_metrics_and_parameters_are_known():
+    assert {a.metric for a in anchors.ANCHORS} <= {*UNITS, "put_ns"}
+    assert set(anchors.PARAMETERS) <= {p.name for p in direct_io.PARAMETERS}
+    assert all(a.source and a.unit for a in anchors.ANCHORS)
+
+
+def test_device_of_the_scenario_saturates_at_the_published_rate():
+    default = {p.name: p.default for p in direct_io.PARAMETERS}
+    iops = default["units"] / (default["latency_us"] + default["page_us"]) * 1e6
+    assert iops == pytest.approx(costs.BASE_IOPS, rel=0.005)
+
+
+def test_held_against():
+    base = {"iops": 100_000.0, "slat_ns": 1500.0, "cpu_utilisation": 0.63, "put_ns": 18.0}
+    off_lru = base | {"iops": 99_000.0, "slat_ns": 1600.0, "cpu_utilisation": 0.65}
+    frame = anchors.held_against({anchors.BASE: base, anchors.OFF_LRU: off_lru, anchors.BIAS: base})
+    model = frame.set_index("anchor")["model"]
+    assert model["IOPS, off-LRU"] == pytest.approx(-1.0)
+    assert model["slat, off-LRU"] == 100 and model["sys time, off-LRU"] == pytest.approx(2.0)
+    assert model["CPU time without tracking"] == pytest.approx(63.0)
+    assert (frame["off"] == frame["model"] - frame["published"]).all()
+
+
+def test_in_words():
+    assert anchors.in_words(-0.5, "%") == "-0.50 %"
+    assert anchors.in_words(5.53, "ns", signed=True) == "+5.5ns"
+    assert anchors.in_words(-0.001, "%", signed=True) == "0.00 %"
+    assert anchors.in_words(194_391, "1/s") == "194.4k"

@@ -1,0 +1,208 @@
+"""`simulate`: what must hold in every run, and mutants that must be caught."""
+
+import numpy as np
+import pytest
+
+from workbench import costs, designs
+from workbench.mm import registers as R
+from workbench.mm.world import bucket_of, bucket_values
+from workbench.scenarios.base import EMPTY_PLAN, new_world
+from workbench.simulate import ConservationError, check_conservation, simulate
+
+TRACKERS = tuple(designs.trackers())
+SMALL = {"ios": 300, "qd": 8, "extent_kib": 16}
+BUSY = SMALL | {"writeback_ms": 0.5, "reclaim_ms": 0.7, "fsync_ms": 0.9, "isize_ms": 0.3}
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+@pytest.mark.parametrize("dio", ["legacy", "iomap"])
+def test_nothing_is_left_over(tracker, dio):
+    """`simulate` raises if pins, references, ranges, bios or pages do not add up; here it must have had work to do."""
+    result = simulate("direct-io", f"tracker={tracker},cleaning=skip/report", dio=dio, **BUSY)
+    c = result.counters
+    assert c["DIOS"] == 300 and c["BIOS"] == 1200
+    assert c["PINS"] == c["UNPINS"] == 300 * 16
+    assert c["CLEANED"] == c["WRITTEN"]
+    if tracker == "flag-sticky":
+        assert c["CLEANED"] == 0 and c["SKIPPED"] > 0  # every page has been pinned once, and the flag stays
+    else:
+        assert c["CLEANED"] > 0
+    assert c["FSYNCS"] > 0 and c["UNMAPPED"] > 0
+    assert result.stuck == []
+    if tracker not in ("flag-sticky", "vma-full:release=count", "vma-common:release=count"):
+        assert result.metrics["stale_pages"] == 0
+    if tracker.startswith("vma"):
+        assert c["DEFERRED_UNPIN"] == 1200
+        assert c["GUP_CALL"] == (300 if dio == "legacy" else 1200)
+        assert (c["SPLITS"] > 0) == ("split" in tracker and dio == "legacy")
+
+
+@pytest.mark.parametrize("tracker", ["bias", "lru-count", "vma-common:release=split", "vma-common:release=count"])
+def test_overlapping_buffers(tracker):
+    result = simulate("direct-io", f"tracker={tracker}", overlap=0.7, **SMALL)
+    c = result.counters
+    assert c["PINS"] == c["UNPINS"] == 300 * 16
+    if "vma" in tracker:
+        assert c["AMBIGUOUS"] > 0
+    if "count" in tracker and "vma" in tracker:
+        assert c["UNATTRIBUTED"] > 0  # charged to the wrong range before
+    elif "split" in tracker:
+        assert c["UNATTRIBUTED"] == 0
+
+
+@pytest.mark.slow_without_jit
+def test_exact_trackers_miss_no_pin_that_somebody_asked_about():
+    for tracker in ("bias", "lru-count", "vma-common:release=split:early_exit=no"):
+        c = simulate("direct-io", f"tracker={tracker},cleaning=skip", overlap=0.5, **BUSY).counters
+        assert c["PIN_TEST"] > 0
+        assert c["MISSED_PIN"] == 0, tracker
+    c = simulate("direct-io", "tracker=none,cleaning=skip", **BUSY).counters
+    assert c["MISSED_PIN"] > 0
+    c = simulate("direct-io", "tracker=flag,cleaning=skip", **BUSY | {"overlap": 0.9, "ios": 2000}).counters
+    assert c["MISSED_PIN"] > 0  # the first unpin clears it
+
+
+@pytest.mark.parametrize("tracker", ["bias", "lru-count", "vma-full:release=split"])
+def test_pages_one_by_one_or_all_at_once(tracker):
+    """With one CPU and no cleaner nobody interferes: a step may handle one page or all of them."""
+    costless = costs.CostTable("none", {})
+    runs = [
+        simulate("direct-io", f"tracker={tracker}", pages_per_step=n, cost_table=costless, jitter=0.0, **SMALL)
+        for n in (0, 1, 5)
+    ]
+    for other in runs[1:]:
+        same = {k: v for k, v in runs[0].counters.items() if not k.startswith("RB_")}
+        assert {k: other.counters[k] for k in same} == same | _cut_more_finely(other, runs[0])
+
+
+def _cut_more_finely(other, whole):
+    """Runs released page by page make a range shorter more often; all else is equal."""
+    finer = ("SHRINKS", "SPLITS", "ALLOC", "FREE", "RANGES_GONE")
+    assert all(other.counters[k] >= whole.counters[k] for k in finer)
+    return {k: other.counters[k] for k in finer}
+
+
+@pytest.mark.slow_without_jit
+def test_same_seed_same_result():
+    first = simulate("direct-io", "tracker=bias", seed=3, **BUSY)
+    simulate("direct-io", "tracker=bias", seed=4, **BUSY)
+    again = simulate("direct-io", "tracker=bias", seed=3, **BUSY)
+    assert first.counters == again.counters
+    assert first.metrics["simulated_ps"] == again.metrics["simulated_ps"]
+    assert first.series.equals(again.series)
+    other = simulate("direct-io", "tracker=bias", seed=4, **BUSY)
+    assert other.metrics["simulated_ps"] != first.metrics["simulated_ps"]
+
+
+@pytest.mark.slow_without_jit
+def test_littles_law():
+    """Mean IOs in flight = throughput × mean latency; the threads keep the queue full."""
+    result = simulate("direct-io", "tracker=none", ios=4000, qd=16, size_kib=4)
+    m = result.metrics
+    in_flight = m["iops"] * m["latency_mean_ns"] * 1e-9
+    mean_out = np.average(result.series["ios_out"].iloc[10:-10])
+    assert in_flight == pytest.approx(mean_out, rel=0.03)
+    assert in_flight <= 16
+
+
+@pytest.mark.slow_without_jit
+def test_a_device_with_one_unit_is_the_bottleneck():
+    """Constant service times: throughput is what one unit serves."""
+    m = simulate("direct-io", "tracker=none", ios=2000, qd=32, size_kib=4, units=1, jitter=0.0, page_us=0.5).metrics
+    assert m["iops"] == pytest.approx(1e6 / 82.5, rel=0.001)
+    assert m["out_of_order_share"] == 0
+    assert m["device_utilisation"] == pytest.approx(1.0, abs=0.001)
+
+
+@pytest.mark.slow_without_jit
+def test_published_anchors_come_out():
+    """The slat that the cost table was set by comes out within 5 %, and what off-LRU adds within 10 %."""
+    device = {"ios": 5000, "qd": 64, "size_kib": 4, "units": 16, "latency_us": 82.47, "page_us": 0.0}
+    slat = {
+        t: simulate("direct-io", f"tracker={t}", **device).metrics["slat_ns"] for t in ("none", "bias", "lru-count")
+    }
+    assert slat["none"] == pytest.approx(costs.BASE_SLAT_NS, rel=0.05)
+    assert slat["lru-count"] - slat["none"] == pytest.approx(111, rel=0.1)
+    assert 0 < slat["bias"] - slat["none"] < 12
+
+
+def test_every_cost_has_a_provenance():
+    assert set(costs.DEFAULT.entries) <= set(R.COUNTERS)
+    for name, cost in costs.DEFAULT.entries.items():
+        assert cost.ns > 0, name
+        assert cost.provenance in ("published", "calibrated", "derived", "assumed")
+        assert cost.source
+
+
+def test_buckets():
+    values = bucket_values()
+    assert np.all(np.diff(values) > 0)
+    for value in [*range(300), 10**6, 10**12, 2**62]:
+        b = int(bucket_of(np.int64(value)))
+        assert values[b] <= value
+        assert b + 1 == len(values) or value < values[b + 1]
+        assert value - values[b] <= value / 64
+
+
+# ---- the golden race
+
+
+def test_the_crash_of_2018():
+    """domain: write fault, cleaned by the flusher, buffers stripped by reclaim, dirtied, BUG_ON."""
+    result = simulate("golden-race", "v4.17")
+    c = result.counters
+    assert (c["BUFFERS_DROPPED"], c["BUFFERLESS_DIRTY"], c["FS_BUG"], c["FREED"]) == (1, 1, 1, 0)
+    steps = [(row.actor, row.step) for row in result.log.itertuples()]
+    story = [
+        ("dio/0", "page_mkwrite"),
+        ("dio/0", "submit_bio"),
+        ("flusher", "page_mkclean"),
+        ("irq/1", "end_page_writeback"),
+        ("kswapd", "try_to_release_page"),
+        ("kworker/0", "set_page_dirty_lock"),
+        ("flusher", "lock_page"),
+    ]
+    found = [steps.index(step, 0) if step != story[-1] else len(steps) - 1 - steps[::-1].index(step) for step in story]
+    assert found == sorted(found)
+    assert "PG_locked" in result.log["state"].iloc[-1]  # the dead flusher's
+
+
+def test_the_same_race_elsewhere():
+    assert simulate("golden-race", "v6.12").counters["FS_BUG"] == 0  # reclaim asks, the buffers stay
+    assert simulate("golden-race", "hubbard-v1").counters["BUFFERS_DROPPED"] == 0
+    dropped = simulate("golden-race", "tracker=none,ext4=warn").counters
+    assert (dropped["FS_BUG"], dropped["DATA_DROPPED"]) == (0, 1)
+    kept = simulate("golden-race", "tracker=bias,cleaning=skip,reclaim=skip").counters
+    assert (kept["BUFFERLESS_DIRTY"], kept["UNSTABLE_WRITE"], kept["WRITTEN"]) == (0, 0, 1)
+
+
+def test_a_write_under_writeback_is_seen():
+    c = simulate("golden-race", "v4.17", flusher_us=950, writeback_us=200).counters
+    assert c["UNSTABLE_WRITE"] == 1
+
+
+def test_fsync_that_waits_for_a_sticky_flag_waits_for_ever():
+    result = simulate("golden-race", "tracker=flag-sticky,cleaning=ignore/wait", fsync_us=300, flusher_rounds=0)
+    assert any("fsync" in s and "pin" in s for s in result.stuck)
+
+
+# ---- mutants: each breaks one thing, and the checks must say so
+
+BROKEN_WORLDS = {
+    "a pin that is not released": lambda w: w.page["ghost_pins"].__setitem__(3, 1),
+    "a lost reference": lambda w: w.page["_refcount"].__setitem__(2, 2),
+    "a reference too many": lambda w: w.page["_refcount"].__setitem__(2, 1027),
+    "a bio that leaked": lambda w: w.sys.__setitem__(R.FREE_BIO, w.bio["bi_next"][0]),
+    "a range that leaked": lambda w: w.node["kind"].__setitem__(5, 2),
+    "a page off the LRU": lambda w: w.page["flags"].__setitem__(1, w.page["flags"][1] & ~8),
+    "unequal counts": lambda w: w.sys.__setitem__(R.PINS, 1),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_WORLDS)
+def test_conservation_notices(what):
+    world, _ = new_world(pages=8, nodes=8, bios=4, dios=1, cpus=1, submitters=1, plan=EMPTY_PLAN, ios=0)
+    check_conservation(world)
+    BROKEN_WORLDS[what](world)
+    with pytest.raises(ConservationError):
+        check_conservation(world)
