@@ -1048,7 +1048,7 @@ class Machine:
             if rounds.left < 0 and ended:
                 return False
             moved = rounds.began is None or self.last_done >= rounds.began or self.tags_free < self.s.tags
-            rounds.stalled = 0 if moved or not self.ios_out else rounds.stalled + 1
+            rounds.stalled = 0 if moved or not (self.ios_out or self.work_out) else rounds.stalled + 1
             rounds.began, rounds.due = self.now, self.now + rounds.period
             rounds.left -= rounds.left > 0
             return True

@@ -22,6 +22,12 @@ CAPTION = charts.caption("model", {"name": "published-4.20", "provenance": "publ
 DESIGNS = list(charts.STYLES)
 
 
+VERDICTS = pd.DataFrame(
+    {"flusher first": ["BUG_ON; pin missed", "never written"], "reclaim first": ["intact", "something else"]},
+    index=["v4.17", "bias"],
+)
+
+
 def points(designs=("none", "bias", "vma-full:release=split")):
     return pd.DataFrame(
         [
@@ -64,6 +70,7 @@ def figures():
     one = points(DESIGNS).query("qd == 1")
     yield "lying", *charts.bars(one, "design", "iops", caption=CAPTION, size="one")
     yield "events", *charts.space_time(EVENTS, caption=CAPTION, title="A crash")
+    yield "matrix", *charts.matrix(VERDICTS, charts.VERDICTS, caption=CAPTION, corner="design", size="one")
 
 
 def save_all(folder):
@@ -100,7 +107,7 @@ def test_same_bytes_in_this_process_and_in_another(tmp_path):
     with matplotlib.rc_context({"lines.linewidth": 7, "font.size": 20, "axes.grid": False}):
         save_all(tmp_path / "b")
     first = contents(tmp_path / "a")
-    assert len(first) == 4 * 7
+    assert len(first) == 4 * 8
     assert contents(tmp_path / "b") == first
     strange = {
         "TZ": "Pacific/Chatham",
@@ -250,9 +257,13 @@ def test_lines_text_holds_every_point():
 def test_panels_share_their_scale():
     df = pd.concat([points().assign(dio="legacy"), points().assign(dio="iomap", iops=5.0)])
     fig, text = charts.lines(df, "qd", "iops", panels="dio", caption=CAPTION)
-    assert [ax.get_title(loc="left") for ax in fig.axes] == ["iomap", "legacy"]
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["legacy", "iomap"]
     assert len({ax.get_ylim() for ax in fig.axes}) == 1
+    assert len({tuple(ax.get_yticks()) for ax in fig.axes}) == 1
     assert "legacy: " in text and "iomap: " in text
+    numbered = points().assign(size=64), points().assign(size=4)
+    fig, _ = charts.lines(pd.concat(numbered), "qd", "iops", panels="size", caption=CAPTION)
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["4", "64"]
 
 
 def test_nothing_overlaps_or_leaves_the_paper():
@@ -331,6 +342,24 @@ def test_space_time_colours_states_and_lists_all():
     assert {"DIO read", "2.5 µs", "try_to_release_page"} <= {t.replace("_\n", "_") for t in shown(fig)}
     with pytest.raises(ValueError, match="do not fit"):
         charts.space_time(EVENTS, caption=CAPTION, actors=[str(k) for k in range(20)], size="one")
+
+
+def test_matrix_colours_verdicts_and_lists_all():
+    fig, text = charts.matrix(VERDICTS, charts.VERDICTS, caption=CAPTION, corner="design")
+    for word in ("v4.17", "bias", "flusher first", "BUG_ON; pin missed", "never written", "something else"):
+        assert word in text and word in " ".join(shown(fig))
+    colours = [matplotlib.colors.to_hex(patch.get_facecolor()).upper() for patch in fig.axes[0].patches]
+    wanted = [charts.VERDICTS[word] for word in ("BUG", "intact", "never")]
+    assert colours == [*wanted, "#FFFFFF"]
+    with pytest.raises(ValueError, match="no verdicts"):
+        charts.matrix(VERDICTS.iloc[:0], {}, caption=CAPTION)
+    with pytest.raises(ValueError, match="do not fit"):
+        charts.matrix(pd.DataFrame([["x"] * 9], index=["bias"]), {}, caption=CAPTION, size="one")
+
+
+def test_styles_of_one_figure_differ_in_colour():
+    names = [f"model, jitter {k}" for k in range(7)]
+    assert len({style.colour for style in charts.styles(names).values()}) == 7
 
 
 def test_figures_show_themselves_in_jupyter():

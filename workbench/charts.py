@@ -433,11 +433,20 @@ def _need(df: pd.DataFrame, *columns: str | None) -> None:
 def _panels(df: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame]]:
     if by is None:
         return [("", df)]
-    return [(str(value), df[df[by] == value]) for value in sorted(df[by].unique())]
+    places = dict.fromkeys(df[by])
+    ordered = sorted(places) if pd.api.types.is_numeric_dtype(df[by]) else places
+    return [(str(value), df[df[by] == value]) for value in ordered]
 
 
 # ---------------------------------------------------------------------------------------------------------
 # The figures
+
+
+def _drawn(axes: Sequence[Axes], which: str) -> np.ndarray:
+    """Finite coordinates of all lines of some panels."""
+    found = [np.asarray(getattr(curve, f"get_{which}data")(), float) for ax in axes for curve in ax.lines]
+    values = np.concatenate([np.empty(0), *found])
+    return values[np.isfinite(values)]
 
 
 def _line_figure(
@@ -462,13 +471,13 @@ def _line_figure(
             own = part if hue is None else part[part[hue].map(str) == group]
             draw(ax, own, style, scale[group], k)
         ax.set_title(name, fontsize=7.5, fontweight="normal")
-        for which, (text, unit, log) in (("x", x), ("y", y)):
-            drawn = [np.asarray(getattr(curve, f"get_{which}data")(), float) for curve in ax.lines]
-            values = np.concatenate([np.empty(0), *drawn])
-            _ticks(ax, which, values[np.isfinite(values)], unit, log, size == "one" or len(parts) > 1)
-            getattr(ax, f"set_{which}label")(text if which == "x" or ax is axes[0] else "")
+        ax.set_xlabel(x[0])
+        _ticks(ax, "x", _drawn([ax], "x"), x[1], x[2], size == "one" or len(parts) > 1)
+    for ax in axes:
+        _ticks(ax, "y", _drawn(axes, "y"), y[1], y[2], size == "one" or len(parts) > 1)
         if not y[2]:
             ax.set_ylim(bottom=min(0, ax.get_ylim()[0]) if ax.dataLim.y0 < 0 else 0)
+    axes[0].set_ylabel(y[0])
     low, high = min(ax.get_ylim()[0] for ax in axes), max(ax.get_ylim()[1] for ax in axes)
     for ax in axes:
         ax.set_ylim(low, high)
@@ -515,7 +524,7 @@ def lines(
     band_name : str, optional
         What the band is, such as ``95 % over 10 seeds``; by default its columns are named. Joins the caption.
     panels : str, optional
-        Column by which the figure falls into panels side by side.
+        Column by which the figure falls into panels side by side: numbers in their order, names in the frame's.
     title, xlabel, ylabel : str, optional
         Labels come from `workbench.results.UNITS` where they are not given.
     xunit, yunit : str, optional

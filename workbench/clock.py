@@ -82,7 +82,7 @@ SLICE_PS = 3_000_000_000  # 3 ms: base slice of v6.12 kernel/sched/fair.c scaled
     RWSEM_HELD_PS,
     RWSEM_SINCE,
     DEVICE_BUSY_PS,
-    DEVICE_SINCE,
+    PAGES_LOCKED_PS,
     PEAK_BYTES,
     CELLS,
 ) = range(21)
@@ -724,6 +724,7 @@ def run(tracker, world, clock):
         time, what = pop_event(clock)
         if cells[SAMPLE_NEXT] <= time:
             take_sample(tracker, world, clock, time)
+        cells[PAGES_LOCKED_PS] += sys[R.PAGES_LOCKED] * (time - sys[R.NOW])
         sys[R.NOW] = time
         kind, arg = what & 3, what >> 2
         if kind == STEP_END:

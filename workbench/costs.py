@@ -80,7 +80,7 @@ _ASSUMED = {
     "PTE_UPDATE": (6, "one atomic exchange of a PTE"),
     "TLB_FLUSH": (120, "INVLPG on this CPU; no other CPU has the page's translation"),
     "SPIN_LOCK": (11, "uncontended lock and unlock with interrupts off"),
-    "RWSEM": (22, "uncontended down and up: two atomics each way with the task's bookkeeping"),
+    "RWSEM": (22, "uncontended down and up: an atomic each, the owner, and the calls around"),
     "PAGE_LOCK": (15, "uncontended: two atomic bit operations and the test for waiters"),
     "ALLOC": (20, "slab fast path"),
     "FREE": (15, "slab fast path"),

@@ -72,6 +72,7 @@ def alloc_bio_row(world):
     b = world.sys[R.FREE_BIO]
     if b >= 0:
         world.sys[R.FREE_BIO] = at(world.bio, b)["bi_next"]
+        world.sys[R.BIO_ROWS] += 1
     return b
 
 
@@ -83,6 +84,7 @@ def free_bio(world, b):
         after = row["seg_next"]
         row["bi_next"] = world.sys[R.FREE_BIO]
         world.sys[R.FREE_BIO] = b
+        world.sys[R.BIO_ROWS] -= 1
         b = after
     wake_all(world, WAIT_BIO, -1)
 

@@ -124,6 +124,7 @@ def putback_lru_page(world, p):
         page["lru_next"] |= WAS_LRU
     else:
         lru_add(world, p)
+        tally(world, R.LRU_PUTBACK, 1)
 
 
 @inline
@@ -132,6 +133,7 @@ def trylock_page(world, page):
     if has(page, PG_LOCKED):
         return False
     page["flags"] |= PG_LOCKED
+    world.sys[R.PAGES_LOCKED] += 1
     tally(world, R.PAGE_LOCK, 1)
     return True
 
@@ -162,6 +164,7 @@ def unlock_page(world, p):
     """Drop the page lock."""
     page = at(world.page, p)
     page["flags"] &= ~PG_LOCKED
+    world.sys[R.PAGES_LOCKED] -= 1
     if has(page, PG_WAITERS):
         wake_up_page(world, p, WAIT_PAGE)
 

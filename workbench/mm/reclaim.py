@@ -183,5 +183,4 @@ def putback(world, t):
     page["_refcount"] -= 1
     if has(page, PG_CACHED):
         putback_lru_page(world, p)
-        tally(world, R.LRU_PUTBACK, 1)
     task["pc"] = R_ISOLATE

@@ -91,6 +91,7 @@ REGISTERS = {
     "I_MMAP_HEAD": "first task that waits for i_mmap_rwsem (plus one)",
     "I_MMAP_TAIL": "last task that waits for i_mmap_rwsem (plus one)",
     "FREE_BIO": "first free bio row",
+    "BIO_ROWS": "bio rows in use",
     "DEVICE_HEAD": "first submitted bio that the device has not taken yet",
     "DEVICE_TAIL": "last such bio",
     "TAGS": "device tags in all",
@@ -118,6 +119,7 @@ REGISTERS = {
     "LIVE_RANGES": "pinned ranges in the tree now",
     "PEAK_RANGES": "most pinned ranges at any time",
     "PINNED_PAGES": "pages with a true pin now",
+    "PAGES_LOCKED": "pages whose lock is held now",
     "LAST_DONE": "when the last direct IO completed [ps]",
 }
 
@@ -142,10 +144,10 @@ _registers = list(REGISTERS)
 
 (
     NOW, STEP_PS, PAGES_PER_STEP, WOKEN_HEAD, WOKEN_TAIL, LRU_HEAD, LRU_TAIL, LRU_PAGES, NR_PAGES, I_MMAP,
-    I_MMAP_READERS, I_MMAP_WRITER, I_MMAP_HEAD, I_MMAP_TAIL, FREE_BIO, DEVICE_HEAD, DEVICE_TAIL, TAGS, TAGS_FREE,
+    I_MMAP_READERS, I_MMAP_WRITER, I_MMAP_HEAD, I_MMAP_TAIL, FREE_BIO, BIO_ROWS, DEVICE_HEAD, DEVICE_TAIL, TAGS, TAGS_FREE,
     PLAN_NEXT, PLAN_END, CPUS, IOS_LEFT, IOS_OUT, WORK_OUT, SUBMITTERS, DIO_IOMAP, GUP_BATCH, BIO_PAGES,
     EXTENT_PAGES, STABLE_PAGES, FS_BUG_ON, CLEAN_NONE, CLEAN_ALL, CLEAN_RECLAIM, CLEAN_ISIZE, CHECK_FIRST,
-    WAIT_LOCKED, RECLAIM_BEFORE, LIVE_RANGES, PEAK_RANGES, PINNED_PAGES, LAST_DONE,
+    WAIT_LOCKED, RECLAIM_BEFORE, LIVE_RANGES, PEAK_RANGES, PINNED_PAGES, PAGES_LOCKED, LAST_DONE,
 ) = range(len(_counters), len(_counters) + len(_registers))  # fmt: skip
 
 COST = len(_counters) + len(_registers)

@@ -69,16 +69,18 @@ def next_round(world, task):
         Whether a round begins now.
     """
     sys = world.sys
-    done = sys[R.SUBMITTERS] == 0 and sys[R.IOS_OUT] == 0 and sys[R.WORK_OUT] == 0
-    stuck = task["idle_rounds"] >= STUCK_ROUNDS
-    if task["rounds"] == 0 or (task["rounds"] < 0 and (done or stuck)):
+    if task["rounds"] == 0 or task["idle_rounds"] >= STUCK_ROUNDS:
         task["state"] = DEAD
         return False
     if sys[R.NOW] < task["until_ps"]:
         task["state"] = SLEEPING
         return False
+    out = sys[R.IOS_OUT] > 0 or sys[R.WORK_OUT] > 0
+    if task["rounds"] < 0 and sys[R.SUBMITTERS] == 0 and not out:
+        task["state"] = DEAD
+        return False
     moved = sys[R.LAST_DONE] >= task["began_ps"] or sys[R.TAGS_FREE] < sys[R.TAGS]
-    task["idle_rounds"] = 0 if moved or sys[R.IOS_OUT] == 0 else task["idle_rounds"] + 1
+    task["idle_rounds"] = 0 if moved or not out else task["idle_rounds"] + 1
     task["began_ps"] = sys[R.NOW]
     task["until_ps"] = sys[R.NOW] + task["period_ps"]
     if task["rounds"] > 0:
@@ -136,7 +138,7 @@ def writeback_lock_page(world, t):
     page = page_of(world, p)
     if not lock_page(world, task, p):
         return
-    if task["caller"] == ISIZE:
+    if task["caller"] == ISIZE and has(page, PG_CACHED):
         task["pc"] = F_I_MMAP_LOCK
     elif _nothing_to_write(page, task):
         _leave_page(world, task)

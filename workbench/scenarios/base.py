@@ -239,7 +239,7 @@ def _lay_out_bios(world: World) -> None:
 def _lay_out_tasks(world: World, cpus: int, submitters: int, dios: int, cleaners: tuple[Cleaner, ...]) -> None:
     """Interrupts and kworkers one per CPU, submitters round the CPUs, cleaners on the last CPU."""
     task = world.task
-    for field in ("dio", "bio", "row", "list_head", "list_tail", "free_dio", "flight_head", "flight_tail"):
+    for field in ("dio", "bio", "row", "list_head", "list_tail", "free_dio", "flight_head", "flight_tail", "wait_page"):
         task[field] = -1
     for t in range(2 * cpus):
         task[t]["program"] = IRQ_PROGRAM if t < cpus else KWORKER_PROGRAM

@@ -46,6 +46,8 @@ PARAMETERS = (
     Parameter("latency_us", 82.0, "us", "mean time in which the device serves a bio, without transfer", 0.1, 1e6),
     Parameter("jitter", 0.5, "", "spread of that time: standard deviation of its logarithm (lognormal)", 0.0, 3.0),
     Parameter("page_us", 0.3, "us", "transfer time per 4 KiB page of a bio", 0.0, 1000.0),
+    Parameter("latencies", "", "", "trace or fio json+ report whose latencies are drawn as the device's service times,"
+              " instead of latency_us and jitter; they hold what waiting there was, so units=tags fits them"),
     Parameter("trace", "", "", "recorded trace that is replayed: sizes, times and completion order come from it"),
     Parameter("writeback_ms", 0.0, "ms", "period of the flusher (WB_SYNC_NONE); 0: none", 0.0, 1e6),
     Parameter("fsync_ms", 0.0, "ms", "period of a thread that calls fsync (WB_SYNC_ALL); 0: none", 0.0, 1e6),
@@ -77,6 +79,7 @@ def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tupl
     _check_together(p)
     trace = traces.load(p["trace"]) if p["trace"] else None
     replay = traces.replay(trace) if trace else None
+    recorded = traces.load(p["latencies"]) if p["latencies"] else None
     submitters = 1 if replay else p["cpus"]
     io_pages = int(replay.pages.max()) if replay else p["size_kib"] // PAGE_KIB
     qd = _slots(replay) if replay else p["qd"]
@@ -106,12 +109,12 @@ def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tupl
     setup = Setup(
         world=world,
         task_names=names,
-        draw=_service_times(p),
+        draw=_service_times(p, recorded),
         plan_more=more,
         units=p["units"],
         per_page_ps=round(p["page_us"] * PS_PER_US),
         tags=tags,
-        trace_sha256=trace.sha256 if trace else None,
+        trace_sha256=next((t.sha256 for t in (trace, recorded) if t), None),
     )
     return setup, p
 
@@ -122,6 +125,8 @@ def _check_together(p: dict[str, Any]) -> None:
             raise UsageError(f"parameter {name}: {p[name]} KiB is not a whole number of {PAGE_KIB} KiB pages")
     if p["trace"] and p["cpus"] > 1:
         raise UsageError("parameter cpus: a replay has one submitting thread, so cpus=1")
+    if p["trace"] and p["latencies"]:
+        raise UsageError("parameter latencies: a replay has its own completions, so give trace or latencies, not both")
     if p["trace"] and p["overlap"] > 0:
         raise UsageError("parameter overlap: a replay keeps its IOs apart, so overlap=0")
 
@@ -185,13 +190,25 @@ def _replay_plan(replay: Any) -> np.ndarray:
     return plan
 
 
-def _service_times(p: dict[str, Any]) -> Any:
+def _service_times(p: dict[str, Any], recorded: traces.Trace | None) -> Any:
+    if recorded is not None:
+        return _recorded_latencies(recorded)
     mean_ps, sigma = p["latency_us"] * PS_PER_US, p["jitter"]
 
     def draw(rng: np.random.Generator, n: int) -> np.ndarray:
         """Lognormal with the given mean."""
         factor = np.exp(sigma * rng.standard_normal(n) - sigma * sigma / 2)
         return np.maximum(np.round(mean_ps * factor), 1).astype(np.int64)
+
+    return draw
+
+
+def _recorded_latencies(recorded: traces.Trace) -> Any:
+    latency_ns, share = traces.latency_sampler_table(recorded)
+
+    def draw(rng: np.random.Generator, n: int) -> np.ndarray:
+        """By inverse of the recorded distribution."""
+        return latency_ns[np.searchsorted(share, rng.random(n), side="right")] * 1000
 
     return draw
 

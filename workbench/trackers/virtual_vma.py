@@ -21,7 +21,7 @@ from workbench.sizes import PAGE_SIZE
 from workbench.trackers.protocol import LOCK_NONE, RANGE_AFTER, implements
 
 SPLIT, COUNT, BACKPOINTER = range(3)
-LEFTMOST, RIGHTMOST = range(2)
+LEFTMOST, RIGHTMOST, ANY = range(3)
 
 
 class VirtualVma(NamedTuple):
@@ -38,7 +38,7 @@ class VirtualVma(NamedTuple):
     early_exit : int
         1: ``page_mkclean`` returns at once for an unmapped page, and its pins are not found (v4.17 mm/rmap.c).
     per_slab_page, bio_bytes : int
-        Ranges that a 4 KiB slab page holds, and bytes of the pointer in each bio's run of pages.
+        Ranges that a 4 KiB slab page holds, and bytes of the pointer that each run of pages in a bio has.
     """
 
     when: int = RANGE_AFTER
@@ -123,7 +123,7 @@ def _covering(world, inode, page, charge):
             ranges += 1
             if ranges == 1 or charge == RIGHTMOST:
                 found = n
-            if ranges == 2 and charge == LEFTMOST:
+            if charge == ANY or (ranges == 2 and charge == LEFTMOST):
                 break
         n = iter_next(world.node, world.sys, n, page, page)
     _charge_tree(world, visited, rotations)
@@ -202,7 +202,7 @@ def _cut(world, inode, r, first, last):
 def is_pinned(tracker, world, page):
     if tracker.early_exit and page_of(world, page)["_mapcount"] < 0:
         return False
-    found, _ = _covering(world, world.sys[R.I_MMAP], page, LEFTMOST)
+    found, _ = _covering(world, world.sys[R.I_MMAP], page, ANY)
     return found != 0
 
 
@@ -225,4 +225,4 @@ def pinned_in_range(tracker, world, inode, start, n):
 
 @implements(VirtualVma)
 def bytes_in_use(tracker, world):
-    return world.sys[R.LIVE_RANGES] * PAGE_SIZE // tracker.per_slab_page
+    return world.sys[R.LIVE_RANGES] * PAGE_SIZE // tracker.per_slab_page + world.sys[R.BIO_ROWS] * tracker.bio_bytes
