@@ -116,6 +116,7 @@ class Task:
     state: str = "runnable"
     reason: str = ""
     page: Page | None = None
+    queued: Page | None = None  # is about to ask whether this page is pinned, or has asked and will wait
     until: int = 0
     todo: list = field(default_factory=list)  # bios of an interrupt or a kworker, slots of a submitter
     flight: list = field(default_factory=list)  # direct IOs of a submitter, in the order of their beginning
@@ -300,6 +301,8 @@ class VirtualVma(NoTracker):
         self.m.count("RANGES_GONE")
         self.m.record("RANGE_LIFE", self.m.now - it.inserted)
         self.m.record("OUTLIVES", self.m.now - it.first_release)
+        for number in range(it.start, it.last + 1):
+            self.m.wake_on_page(PIN, self.m.pages[number])
 
     def _in(self, it):
         it.row = self.m.tree.insert(it.start, it.last)
@@ -668,10 +671,13 @@ class Machine:
         if not page.waiters:
             return
         for task in self.tasks:
-            if task.page is page:
+            if task.queued is page and reason == PIN:
+                task.queued = None
+            elif task.page is page:
                 self.wake(task, reason)
         page.waiters = any(
-            t.state == "waiting" and t.page is page and t.reason in (LOCK, WRITEBACK, PIN) for t in self.tasks
+            t.queued is page or (t.state == "waiting" and t.page is page and t.reason in (LOCK, WRITEBACK, PIN))
+            for t in self.tasks
         )
 
     def lock_page(self, task, page):
@@ -1132,12 +1138,15 @@ class Machine:
             yield "decide", None
             if not pinned:
                 return "clean"
-            self.count({"skip": "SKIPPED", "report": "REPORTED", "wait": "WAITED"}[policy])
             if policy != "wait":
+                self.count({"skip": "SKIPPED", "report": "REPORTED"}[policy])
                 return policy
             if not self.design.wait_locked:
                 self.unlock_page(page)
-            self.wait_on_page(me, PIN, page)
+            if me.queued is page:
+                me.queued = None
+                self.count("WAITED")
+                self.wait_on_page(me, PIN, page)
             if not self.design.wait_locked:
                 return "unlocked"
 
@@ -1147,15 +1156,25 @@ class Machine:
         check_first = self.design.order == "check-first" and policy != "ignore"
         if check_first:
             yield "ask", None
-            pinned = self.ask(page)
+            pinned = self.ask_queued(me, policy, page)
         if not pinned:
             yield "page_mkclean", self.ptl(page)
             self.page_mkclean(page)
         if not check_first and policy != "ignore":
             yield "ask", None
-            pinned = self.ask(page)
+            pinned = self.ask_queued(me, policy, page)
         yield "i_mmap_unlock", None
         self.release_rwsem(write=False)
+        return pinned
+
+    def ask_queued(self, me, policy, page):
+        """One who would wait is queued on the page before it asks, and notices an end of a pin that comes then."""
+        if policy == "wait":
+            page.waiters = True
+            me.queued = page
+        pinned = self.ask(page)
+        if not pinned:
+            me.queued = None
         return pinned
 
     def page_mkclean(self, page):

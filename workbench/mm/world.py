@@ -186,10 +186,12 @@ def wait(task, kind, page):
 def wake(world, t, kind):
     """Make a task runnable that waits for this; the driver finds it on the list of the woken, in this order."""
     task = at(world.task, t)
-    if task["state"] != WAITING or task["wait_kind"] != kind:
+    if task["wait_kind"] != kind:
         return
-    task["state"] = RUNNABLE
     task["wait_kind"] = WAIT_NONE
+    if task["state"] != WAITING:
+        return  # it was about to wait, and will notice
+    task["state"] = RUNNABLE
     task["wake_next"] = 0
     tail = world.sys[R.WOKEN_TAIL]
     if tail == 0:

@@ -43,6 +43,7 @@ from workbench.mm.world import (
     DEAD,
     SLEEPING,
     WAIT_BIO,
+    WAIT_NONE,
     WAIT_PIN,
     WAIT_TAG,
     WAIT_WRITEBACK,
@@ -204,9 +205,18 @@ def writeback_mkclean(world, t):
 
 @step
 def ask(tracker, world, t):
-    """Ask the tracker, under ``i_mmap_rwsem``, where a virtual VMA can be found."""
+    """Ask the tracker, under ``i_mmap_rwsem``, where a virtual VMA can be found.
+
+    One who would wait is on the page's wait queue before it asks (prepare_to_wait), so that no end of a pin is missed.
+    """
     task = at(world.task, t)
-    task["answer"] = ask_tracker(tracker, world, int(task["page"]))
+    p = int(task["page"])
+    if _policy(world, task) == WAIT:
+        page_of(world, p)["flags"] |= PG_WAITERS
+        task["wait_kind"], task["wait_page"] = WAIT_PIN, p
+    task["answer"] = ask_tracker(tracker, world, p)
+    if not task["answer"]:
+        task["wait_kind"] = WAIT_NONE
     write_protect = world.sys[R.CHECK_FIRST] and not task["answer"]
     task["pc"] = F_MKCLEAN if write_protect else F_I_MMAP_UNLOCK
 
@@ -250,12 +260,12 @@ def decide(world, t):
         task["error"] = 1
         _leave_page(world, task)
     elif policy == WAIT:
-        world.sys[R.WAITED] += 1
         task["pc"] = F_I_MMAP_LOCK if world.sys[R.WAIT_LOCKED] else F_LOCK_PAGE
         if not world.sys[R.WAIT_LOCKED]:
             unlock_page(world, p)
-        page_of(world, p)["flags"] |= PG_WAITERS
-        wait(task, WAIT_PIN, p)
+        if task["wait_kind"] == WAIT_PIN:  # no pin has ended since it asked
+            world.sys[R.WAITED] += 1
+            wait(task, WAIT_PIN, p)
 
 
 @jit

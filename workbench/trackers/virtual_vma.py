@@ -15,8 +15,8 @@ from typing import NamedTuple
 from workbench.accelerate import at, inline, jit
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED, alloc, free, insert, iter_first, iter_next, remove
-from workbench.mm.page import page_of
-from workbench.mm.world import histogram_add, tally
+from workbench.mm.page import PG_WAITERS, has, page_of, wake_up_page
+from workbench.mm.world import WAIT_PIN, histogram_add, tally
 from workbench.sizes import PAGE_SIZE
 from workbench.trackers.protocol import LOCK_NONE, RANGE_AFTER, implements
 
@@ -83,6 +83,9 @@ def _drop_range(world, inode, r):
     now = world.sys[R.NOW]
     histogram_add(world, R.RANGE_LIFE, now - row["ghost_born_ps"])
     histogram_add(world, R.OUTLIVES, now - row["ghost_first_ps"])
+    for p in range(row["start"], row["last"] + 1):  # a cleaner may wait for the range, not only for its own page's pin
+        if has(page_of(world, p), PG_WAITERS):
+            wake_up_page(world, p, WAIT_PIN)
     free(world.node, r)
     tally(world, R.FREE, 1)
     world.sys[R.LIVE_RANGES] -= 1
