@@ -652,7 +652,7 @@ Markdown(
     'rwsem: this is what "per-DIO overhead" (Kara, 2018-12-10) comes to where threads share a file. Were hand-over '
     f"free, split would reach {number(free_of(VMA[0], '4 KiB', top), '1/s')}, and with 64 KiB reads "
     f"{number(free_of(VMA[0], '64 KiB', top), '1/s')}, where off-LRU, whose lock is taken page by page, has "
-    f"{number(at('lru-count', '64 KiB', top, 'iops'), '1/s')}: which of the two is worse turns on how the semaphore waits."
+    f"{number(at('lru-count', '64 KiB', top, 'iops'), '1/s')}: which is worse turns on how the semaphore waits."
 )
 
 # %% [markdown]
