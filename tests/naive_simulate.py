@@ -869,8 +869,8 @@ class Machine:
             yield from self.insert_range(me, io, first, n)
         yield from self.gup_pages(me, io, pages)
         if isinstance(self.tracker, LruCount):
-            yield "pin_pages", self.tracker.lock
             for page in pages:
+                yield "pin_pages", self.tracker.lock
                 self.tracker.pin(page)
         if ranges and not self.tracker.before:
             yield from self.insert_range(me, io, first, n)
@@ -983,16 +983,22 @@ class Machine:
         self.wake(kworker, WORK)
 
     def release_pages(self, bio):
-        yield "release_pages", self.tracker.lock
-        for page in (self.pages[p] for p in bio.pages()):
+        for i, page in enumerate(self.pages[p] for p in bio.pages()):
+            if i == 0 or self.tracker.lock:
+                yield "release_pages", self.tracker.lock
             self.tracker.unpin(page)
             page.refcount -= 1
-            page.pins -= 1
-            for name in ("ATOMIC", "PUT_PAGE", "UNPINS"):
+            for name in ("ATOMIC", "PUT_PAGE"):
                 self.count(name)
-            self.wake_on_page(PIN, page)
+            if self.tracker.ranges is None:
+                self.end_pin(page)
         self.record("RELEASE", self.now - bio.done)
         self.free_rows(bio)
+
+    def end_pin(self, page):
+        page.pins -= 1
+        self.count("UNPINS")
+        self.wake_on_page(PIN, page)
 
     def bio_complete(self, io):
         io.holds -= 1
@@ -1034,6 +1040,8 @@ class Machine:
                 yield "range_release", None
                 for first, n, handle in bio.rows:
                     self.tracker.release(first, n, handle)
+                    for number in range(first, first + n):
+                        self.end_pin(self.pages[number])
                 yield "range_unlock", None
                 self.release_rwsem(write=True)
             yield from self.release_pages(bio)
@@ -1080,19 +1088,26 @@ class Machine:
             cursor = len(self.pages) if page is None else page.number
             bio = cleaner.bio
             if bio and (page is None or page.number != bio.pages()[-1] + 1 or len(bio.pages()) == 256):
-                yield "submit_bio", None
-                while self.tags_free == 0:
-                    self.wait(me, TAG)
-                    yield "submit_bio", None
-                self.submit(bio)
-                cleaner.bio = None
+                yield from self.submit_run(me, cleaner)
                 continue
             if page is None:
                 return None
             self.count("TAG_SCAN")
-            if (yield from self.clean(me, cleaner, page)) == "bug":
+            done = yield from self.clean(me, cleaner, page)
+            if done == "bug":
                 return "bug"
-            cursor = page.number + 1
+            if done == "submit":
+                yield from self.submit_run(me, cleaner)
+            else:
+                cursor = page.number + 1
+
+    def submit_run(self, me, cleaner):
+        yield "submit_bio", None
+        while self.tags_free == 0:
+            self.wait(me, TAG)
+            yield "submit_bio", None
+        self.submit(cleaner.bio)
+        cleaner.bio = None
 
     def clean(self, me, cleaner, page):
         """Lock the page, clean it or not, and leave it."""
@@ -1110,15 +1125,18 @@ class Machine:
             return None
 
     def lock_to_clean(self, me, cleaner, page):
+        locked = False
         while True:
             yield "lock_page", None
-            if not self.lock_page(me, page):
+            if cleaner.bio and (page.locked or page.writeback):
+                return "submit"
+            if not locked and not self.lock_page(me, page):
                 continue
+            locked = True
             if not page.cached or not page.dirty or (page.writeback and not cleaner.sync):
                 self.unlock_page(page)
                 return None
             if page.writeback:
-                self.unlock_page(page)
                 self.wait_on_page(me, WRITEBACK, page)
                 continue
             if page.private:
@@ -1267,7 +1285,7 @@ class Machine:
     def shrink_page(self, me, page):
         asks = self.design.reclaim != "ignore"
         pinned = False
-        if page.mapcount >= 0 or asks:
+        if page.mapcount >= 0 or (asks and self.design.reclaim_asks == "after"):
             yield from self.take_rwsem(me, "i_mmap_lock", write=False)
             yield "try_to_unmap", self.ptl(page)
             pinned = self.try_to_unmap(page, asks)

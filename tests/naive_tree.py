@@ -8,7 +8,7 @@ The driver is compiled so that a million operations take seconds; with NUMBA_DIS
 
 import numpy as np
 
-from workbench.accelerate import jit
+from workbench.accelerate import allocating_jit as jit
 from workbench.mm import interval_tree as tree
 
 ROOT = 1  # header row of the tree under test

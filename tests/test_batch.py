@@ -236,7 +236,7 @@ def test_interruption_leaves_no_process_and_no_scratch(notebook, out):
                 break
             time.sleep(0.05)
         process.send_signal(2)
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         assert not psutil.pid_exists(int((out / "pid").read_text()))
         assert files(out) == ["pid"]
     finally:

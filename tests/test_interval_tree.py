@@ -105,8 +105,8 @@ TestSequences.settings = settings(
 )
 
 
-def test_row_is_32_bytes():
-    assert tree.NODE.itemsize == 32
+def test_row_is_48_bytes():
+    assert tree.NODE.itemsize == 48
 
 
 def test_ends_are_inclusive():
@@ -169,7 +169,7 @@ def test_free_list_runs_out_and_gives_back_clean_rows():
     node = np.zeros(4, tree.NODE)
     tree.free_list_init(node, 2)
     assert [int(tree.alloc(node)) for _ in range(3)] == [2, 3, 0]
-    node[3] = (1, 1, 1, 1, 1, 1, 1, 1, 1)
+    node[3] = (1,) * len(tree.NODE.names)
     tree.free(node, 3)
     assert int(tree.alloc(node)) == 3
     assert node[3] == np.zeros((), tree.NODE)

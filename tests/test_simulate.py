@@ -56,6 +56,13 @@ def test_exact_trackers_miss_no_pin_that_somebody_asked_about():
         c = simulate("direct-io", f"tracker={tracker},cleaning=skip", overlap=0.5, **BUSY).counters
         assert c["PIN_TEST"] > 0
         assert c["MISSED_PIN"] == 0, tracker
+    many = {"cpus": 2, "qd": 8, "size_kib": 16, "ios": 800, "units": 4, "writeback_ms": 0.02}
+    for tracker in (
+        "bias",
+        "lru-count",
+        *(f"vma-full:release={r}:when=before" for r in ("split", "count", "backpointer")),
+    ):
+        assert simulate("direct-io", f"tracker={tracker},cleaning=skip", **many).counters["MISSED_PIN"] == 0, tracker
     c = simulate("direct-io", "tracker=none,cleaning=skip", **BUSY).counters
     assert c["MISSED_PIN"] > 0
     c = simulate("direct-io", "tracker=flag,cleaning=skip", **BUSY | {"overlap": 0.9, "ios": 2000}).counters
@@ -193,7 +200,10 @@ BROKEN_WORLDS = {
     "a lost reference": lambda w: w.page["_refcount"].__setitem__(2, 2),
     "a reference too many": lambda w: w.page["_refcount"].__setitem__(2, 1027),
     "a bio that leaked": lambda w: w.sys.__setitem__(R.FREE_BIO, w.bio["bi_next"][0]),
-    "a range that leaked": lambda w: w.node["kind"].__setitem__(5, 2),
+    "a range that leaked": lambda w: (w.node["kind"].__setitem__(5, 2), w.sys.__setitem__(R.LIVE_RANGES, 1)),
+    "a page that stays locked": lambda w: w.sys.__setitem__(R.PAGES_LOCKED, 1),
+    "a page that stays under writeback": lambda w: w.page["flags"].__setitem__(1, w.page["flags"][1] | 4),
+    "a tag that leaked": lambda w: w.sys.__setitem__(R.TAGS, 2),
     "a page off the LRU": lambda w: w.page["flags"].__setitem__(1, w.page["flags"][1] & ~8),
     "unequal counts": lambda w: w.sys.__setitem__(R.PINS, 1),
 }
@@ -201,8 +211,9 @@ BROKEN_WORLDS = {
 
 @pytest.mark.parametrize("what", BROKEN_WORLDS)
 def test_conservation_notices(what):
+    tracker = designs.trackers()["vma-common:release=split"]
     world, _ = new_world(pages=8, nodes=8, bios=4, dios=1, cpus=1, submitters=1, plan=EMPTY_PLAN, ios=0)
-    check_conservation(world)
+    check_conservation(tracker, world)
     BROKEN_WORLDS[what](world)
     with pytest.raises(ConservationError):
-        check_conservation(world)
+        check_conservation(tracker, world)

@@ -1,4 +1,4 @@
-"""Trackers by themselves: each against a dictionary of true pins, on a world without a clock."""
+"""Trackers by themselves, as plain Python: each against a dictionary of true pins, on a world without a clock."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench import designs
+from workbench.accelerate import JIT_ENABLED
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED, SOUND, check
 from workbench.mm.page import PG_LRU, page_of
@@ -17,6 +18,10 @@ from workbench.trackers.protocol import (
     implementation,
     implements,
     pinned_in_range,
+)
+
+pytestmark = pytest.mark.skipif(
+    JIT_ENABLED, reason="operations are called one by one as plain Python; test_twin.py holds them compiled"
 )
 
 PAGES = 32

@@ -56,12 +56,14 @@ _point_cache_at_sources()
 
 JIT_ENABLED = not numba.config.DISABLE_JIT
 
-# Compiled code gets every array from its caller and allocates none. So it needs no reference counts, which numba
-# would otherwise keep for each array at each call: without them the driver runs more than ten times as fast.
+# What runs in a simulation gets every array from its caller and allocates none. So it needs no reference counts, which
+# numba would otherwise keep for each array at each call: without them the driver runs more than ten times as fast.
 _NO_COUNTS = {"_nrt": False}
 
 # Functions that no tracker passes through: compiled once, kept on disk.
 jit = numba.njit(cache=True, **_NO_COUNTS)
+# The same for functions that allocate: checks, not simulation.
+allocating_jit = numba.njit(cache=True)
 # Small accessors.
 inline = numba.njit(forceinline=True, **_NO_COUNTS)
 # Functions that take the tracker: they compile into the driver that is specialised for it. Inlined, since passing a

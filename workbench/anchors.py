@@ -74,7 +74,7 @@ ANCHORS = (
     Anchor("sys time, bias", BIAS, "cpu_utilisation", "difference", 0.22, "pp", "", BIAS_RUNS),
     Anchor("IOPS, bias", BIAS, "iops", "ratio", 0.0, "%", "", BIAS_RUNS, "193 k in both, as printed"),
     Anchor("release of a page, bias", BIAS, "put_ns", "", 20.9, "ns", "", MARTINS,
-           "one by one; anonymous memory; with the counters of pins in vmstat"),
+           "one by one; held against the calibrated PUT_PAGE and an atomic, not against a run"),
 )  # fmt: skip
 
 

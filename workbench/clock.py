@@ -83,9 +83,8 @@ SLICE_PS = 3_000_000_000  # 3 ms: base slice of v6.12 kernel/sched/fair.c scaled
     RWSEM_SINCE,
     DEVICE_BUSY_PS,
     PAGES_LOCKED_PS,
-    PEAK_BYTES,
     CELLS,
-) = range(21)
+) = range(20)
 
 STEP_END, DEVICE_DONE, TIMER = range(3)
 NEED_DRAWS, NEED_PLAN, LOG_FULL, FINISHED = range(4)
@@ -668,7 +667,6 @@ def take_sample(tracker, world, clock, time):
     """Write the time series up to ``time``; when it is full, every second sample goes, and the period doubles."""
     sys, cells = world.sys, clock.cells
     in_use = bytes_in_use(tracker, world)
-    cells[PEAK_BYTES] = max(cells[PEAK_BYTES], in_use)
     while cells[SAMPLE_NEXT] <= time:
         if cells[SAMPLES] == len(clock.sample):
             _thin(clock)

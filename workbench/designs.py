@@ -73,7 +73,7 @@ class Design:
 PRESETS = {
     "v4.17": "tracker=none,cleaning=ignore",
     "hubbard-v1": "tracker=flag-sticky,cleaning=ignore,reclaim=skip,reclaim_asks=before",
-    "hubbard-v2": "tracker=lru-count,cleaning=skip/wait,reclaim=skip,isize=wait,reclaim_asks=before,wait=locked",
+    "hubbard-v2": "tracker=lru-count,cleaning=skip/wait,reclaim=skip,isize=wait,reclaim_asks=before,order=check-first",
     "kara-virtual-vma": "tracker=vma-common:release=count,cleaning=skip/wait,isize=wait",
     "v6.12": "tracker=bias,cleaning=ignore,reclaim=skip,reclaim_asks=after,ext4=warn",
 }
@@ -193,6 +193,8 @@ def parse_tracker(text: str) -> tuple[str, Any]:
         if key not in OPTIONS or key not in base._fields:
             allowed = [o for o in OPTIONS if o in base._fields]
             raise UsageError(f"tracker {name}, option {key!r}: {nearest(key, allowed) if allowed else 'it has none'}")
+        if key in chosen:
+            raise UsageError(f"tracker {name}: option {key} is given twice")
         if value not in OPTIONS[key]:
             raise UsageError(f"tracker {name}, {key}={value}: {nearest(value, OPTIONS[key])}")
         chosen[key] = OPTIONS[key][value]
@@ -218,7 +220,7 @@ def load_tracker(path: Path, class_name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"tracker file {path}: {type(error).__name__}: {error}") from error
     found = getattr(module, class_name, None)
     if found is None:
@@ -227,6 +229,10 @@ def load_tracker(path: Path, class_name: str) -> Any:
         if field not in getattr(found, "_fields", ()):
             raise UsageError(f"tracker {class_name} in {path}: a NamedTuple with a field {field!r} is needed")
     try:
-        return found()
+        tracker = found()
     except TypeError as error:
         raise UsageError(f"tracker {class_name} in {path}: every field needs a default ({error})") from error
+    for field, values in FIELDS.items():
+        if getattr(tracker, field) not in values:
+            raise UsageError(f"tracker {class_name} in {path}: {field} is one of {', '.join(map(str, values))}")
+    return tracker

@@ -1,7 +1,8 @@
 """What a cleaner does with a pinned page, per caller (Kara, 2018-06-28, 20180628091743.khhta7nafuwstd3m@quack2).
 
 ``ignore``: clean it all the same (v4.17, and generic writeback to this day). ``skip``: leave it dirty and
-go on. ``wait``: wait until the pin is gone. ``report``: leave it dirty and let fsync return an error.
+go on. ``wait``: wait until the pin is gone. ``report``: leave it dirty and let fsync return an error. Reclaim
+neither waits nor reports: for it ``wait`` and ``report`` are ``skip``; of the others only fsync's caller sees an error.
 """
 
 CLEANING = {

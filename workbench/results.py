@@ -57,7 +57,7 @@ UNITS: dict[str, Metric] = {
     "cpu_ns_per_io": Metric("ns", "CPU time per direct IO"),
     "cpu_ns_per_page": Metric("ns", "CPU time per page pinned"),
     "device_utilisation": Metric("1", "share of the device's units in use"),
-    "atomics_per_page": Metric("1", "atomic read-modify-write operations per page"),
+    "atomics_per_page": Metric("1", "atomic read-modify-write operations per page, those of locks apart"),
     "splits_per_gup": Metric("1", "ranges split per get_user_pages() call"),
     "bios_per_io_mean": Metric("1", "mean number of bios per direct IO"),
     "out_of_order_share": Metric("1", "share of IOs that overtake an earlier one"),

@@ -36,10 +36,6 @@ SIZES = {
 }
 
 
-# Objects that a 4 KiB slab page holds (KMEM_CACHE without HWCACHE_ALIGN).
-PER_SLAB_PAGE = {"vm_area_struct": 20, "pinned range, common node": 64}
-
-
 def size_of(name: str) -> int:
     """Bytes of a kernel object.
 
@@ -49,3 +45,14 @@ def size_of(name: str) -> int:
         A key of `SIZES`.
     """
     return SIZES[name].bytes
+
+
+def per_slab_page(name: str) -> int:
+    """Objects that a 4 KiB slab page holds (KMEM_CACHE without HWCACHE_ALIGN).
+
+    Parameters
+    ----------
+    name : str
+        A key of `SIZES`.
+    """
+    return PAGE_SIZE // size_of(name)

@@ -1,7 +1,8 @@
 """bios: built from what GUP gave, submitted, completed by the device, ended in an interrupt.
 
 A bio is a chain of rows, each a run of pages from one GUP call. Completion comes in hard-IRQ context;
-what may sleep there is handed to a kworker of the same CPU: ``bio_dirty_fn``, when a page that was read
+what may sleep there is handed to a kworker of the same CPU, a work item per bio (assumed; ``bio_dirty_fn`` is one
+work for a list of bios): ``bio_dirty_fn``, when a page that was read
 into is no longer dirty (v4.19 block/bio.c bio_check_pages_dirty; v4.17 released the dirty pages at once
 and deferred the rest), and every change of ``i_mmap``. A deferred bio keeps its references until then:
 finding a range from a page needs ``page->mapping``.
@@ -9,6 +10,7 @@ finding a range from a page needs ``page->mapping``.
 
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
+from workbench.mm.gup import locked_batch
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.page import (
     NEWER_THAN_COPY,
@@ -24,6 +26,7 @@ from workbench.mm.page import (
     lock_page,
     mark_dirty,
     page_of,
+    wake_pin_waiters,
     wake_up_page,
 )
 from workbench.mm.programs import (
@@ -434,13 +437,15 @@ def _queue_work(world, task):
 def release_pages(tracker, world, t):
     """Unpin and put the bio's pages, from the cursor on; then the bio is free.
 
+    A tracker with a spinlock takes it for each page. The pins of a range have ended when it was released.
+
     Returns
     -------
     bool
         Whether it is done.
     """
     task = at(world.task, t)
-    left = world.sys[R.PAGES_PER_STEP]
+    left = locked_batch(tracker, world)
     while True:
         row = at(world.bio, task["row"])
         p = int(task["page"])
@@ -449,10 +454,12 @@ def release_pages(tracker, world, t):
         tally(world, R.ATOMIC, end - p)
         tally(world, R.PUT_PAGE, end - p)
         while p < end:
+            page = page_of(world, p)
+            page["_refcount"] -= 1
             if tracker.when < RANGE_BEFORE:
                 unpin(tracker, world, p, row["handle"])
-            page_of(world, p)["_refcount"] -= 1
-            ghost_unpin(world, p)
+                ghost_unpin(world, page)
+                wake_pin_waiters(world, p)
             p += 1
         task["page"] = p
         if p < row["page"] + row["nr_pages"]:
@@ -564,6 +571,9 @@ def release_range(tracker, world, t):
         p = int(task["page"])
         n = min(int(row["page"]) + int(row["nr_pages"]) - p, left)
         unpin_range(tracker, world, world.sys[R.I_MMAP], p, n, int(row["handle"]))
+        for released in range(p, p + n):
+            ghost_unpin(world, page_of(world, released))
+            wake_pin_waiters(world, released)
         left -= n
         task["page"] = p + n
         if p + n == row["page"] + row["nr_pages"] and not next_run(world, task):

@@ -38,7 +38,7 @@ from workbench.mm.programs import (
     D_RANGE_UNLOCK,
 )
 from workbench.mm.world import READ, WAIT_WRITEBACK, tally, wait
-from workbench.trackers.protocol import AFTER_WALK, IN_GUP, RANGE_AFTER, RANGE_BEFORE, pin, pin_range
+from workbench.trackers.protocol import AFTER_WALK, IN_GUP, LOCK_NONE, RANGE_AFTER, RANGE_BEFORE, pin, pin_range
 
 
 @step
@@ -131,11 +131,17 @@ def _walk_done(tracker, world, t):
 
 
 @step
+def locked_batch(tracker, world):
+    """Pages that a step may handle: a spinlock is taken for each page, so that it covers one."""
+    return world.sys[R.PAGES_PER_STEP] if tracker.lock == LOCK_NONE else 1
+
+
+@step
 def pin_pages(tracker, world, t):
-    """The loop after the walk in which off-LRU tracking pins (as posted in 2018), under the tracker's lock."""
+    """The loop after the walk in which off-LRU tracking pins (as posted in 2018), a page per lock hold."""
     task = at(world.task, t)
     p = int(task["page"])
-    end = min(int(task["last"]) + 1, p + world.sys[R.PAGES_PER_STEP])
+    end = min(int(task["last"]) + 1, p + locked_batch(tracker, world))
     while p < end:
         pin(tracker, world, p)
         p += 1

@@ -1,7 +1,7 @@
 """``i_mmap_rwsem``, and the walk over ``i_mmap`` that ``page_mkclean`` and ``try_to_unmap`` make.
 
-The semaphore sleeps and is fair: waiters are served in order, readers next to each other together
-(v4.17 kernel/locking/rwsem-xadd.c without the optimistic spinning). A released semaphore is handed over.
+The semaphore sleeps; waiters are served in order, readers next to each other together (v4.17
+kernel/locking/rwsem-xadd.c). Assumed: waiters don't spin before they sleep, and a released semaphore is handed over.
 """
 
 from workbench.accelerate import at, inline, jit

@@ -12,7 +12,7 @@ node, both 0 in an empty tree. As in the kernel the root node's ``rb_parent`` is
 
 import numpy as np
 
-from workbench.accelerate import at, inline, jit
+from workbench.accelerate import allocating_jit, at, inline, jit
 from workbench.mm.registers import RB_ROTATIONS, RB_VISITED
 
 NODE = np.dtype(
@@ -27,7 +27,7 @@ NODE = np.dtype(
         ("kind", np.int8),
         ("pages_left", np.int32),  # not the tree's: pages of a pinned range not released yet
         ("ghost_born_ps", np.int64),  # when the pinned range went in
-        ("ghost_first_ps", np.int64),  # when its first page was released, or 0
+        ("ghost_first_ps", np.int64),  # when its first page was released, or -1
     ],
     align=True,
 )
@@ -430,7 +430,7 @@ def _check_node(node, n):
     return SOUND
 
 
-@jit
+@allocating_jit
 def check(node: np.ndarray, root: int) -> int:
     """Check the red-black and augmentation invariants of a whole tree.
 
@@ -542,5 +542,6 @@ def free(node: np.ndarray, n: int) -> None:
     row["start"] = row["last"] = row["subtree_last"] = 0
     row["rb_color"] = row["kind"] = 0
     row["pages_left"] = 0
+    row["ghost_born_ps"] = row["ghost_first_ps"] = 0
     row["rb_right"] = at(node, 0)["rb_right"]
     at(node, 0)["rb_right"] = n

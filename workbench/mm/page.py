@@ -66,20 +66,6 @@ def has(page, flags):
 
 
 @inline
-def get_page(world, page):
-    """Take a plain reference."""
-    page["_refcount"] += 1
-    tally(world, R.ATOMIC, 1)
-
-
-@inline
-def put_page(world, page):
-    """Drop a plain reference; pages of the model are freed by reclaim only."""
-    page["_refcount"] -= 1
-    tally(world, R.ATOMIC, 1)
-
-
-@inline
 def lru_add(world, p):
     """Put a page at the head of the LRU."""
     link = (p + 1) << LRU_SHIFT
@@ -208,12 +194,16 @@ def ghost_pin(world, page):
 
 
 @inline
-def ghost_unpin(world, p):
-    """A true pin ends; cleaners that wait for it look again."""
-    page = at(world.page, p)
+def ghost_unpin(world, page):
+    """A true pin ends."""
     page["ghost_pins"] -= 1
     if page["ghost_pins"] == 0:
         world.sys[R.PINNED_PAGES] -= 1
     world.sys[R.UNPINS] += 1
-    if has(page, PG_WAITERS):
+
+
+@inline
+def wake_pin_waiters(world, p):
+    """A pin of the page was released: cleaners that wait for it look again."""
+    if has(page_of(world, p), PG_WAITERS):
         wake_up_page(world, p, WAIT_PIN)

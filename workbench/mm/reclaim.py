@@ -77,15 +77,16 @@ def reclaim_trylock(world, t):
     """A locked page, or one under writeback, is passed over."""
     task = at(world.task, t)
     page = page_of(world, int(task["page"]))
-    task["handle"] = 0
+    task["locked"] = 0
     if not trylock_page(world, page):
         _keep(world, task)
         return
-    task["handle"] = 1  # this task holds the page lock
+    task["locked"] = 1
     if has(page, PG_WRITEBACK):
         _keep(world, task)
     else:
-        task["pc"] = R_I_MMAP_LOCK if page_mapped(page) or world.sys[R.CLEAN_RECLAIM] != IGNORE else R_TEST_DIRTY
+        asks_after = world.sys[R.CLEAN_RECLAIM] != IGNORE and not world.sys[R.RECLAIM_BEFORE]
+        task["pc"] = R_I_MMAP_LOCK if page_mapped(page) or asks_after else R_TEST_DIRTY
 
 
 @jit
@@ -177,7 +178,7 @@ def putback(world, t):
     """Unlock, drop the isolation's reference, and put a page that stays back on the LRU."""
     task = at(world.task, t)
     p = int(task["page"])
-    if task["handle"]:
+    if task["locked"]:
         unlock_page(world, p)
     page = page_of(world, p)
     page["_refcount"] -= 1

@@ -118,6 +118,7 @@ REGISTERS = {
     "RECLAIM_BEFORE": "1: reclaim asks before it unmaps; 0: after",
     "LIVE_RANGES": "pinned ranges in the tree now",
     "PEAK_RANGES": "most pinned ranges at any time",
+    "PEAK_BYTES": "most bytes of the tracker's objects at any time",
     "PINNED_PAGES": "pages with a true pin now",
     "PAGES_LOCKED": "pages whose lock is held now",
     "LAST_DONE": "when the last direct IO completed [ps]",
@@ -147,7 +148,7 @@ _registers = list(REGISTERS)
     I_MMAP_READERS, I_MMAP_WRITER, I_MMAP_HEAD, I_MMAP_TAIL, FREE_BIO, BIO_ROWS, DEVICE_HEAD, DEVICE_TAIL, TAGS,
     TAGS_FREE, PLAN_NEXT, PLAN_END, CPUS, IOS_LEFT, IOS_OUT, WORK_OUT, SUBMITTERS, DIO_IOMAP, GUP_BATCH, BIO_PAGES,
     EXTENT_PAGES, STABLE_PAGES, FS_BUG_ON, CLEAN_NONE, CLEAN_ALL, CLEAN_RECLAIM, CLEAN_ISIZE, CHECK_FIRST,
-    WAIT_LOCKED, RECLAIM_BEFORE, LIVE_RANGES, PEAK_RANGES, PINNED_PAGES, PAGES_LOCKED, LAST_DONE,
+    WAIT_LOCKED, RECLAIM_BEFORE, LIVE_RANGES, PEAK_RANGES, PEAK_BYTES, PINNED_PAGES, PAGES_LOCKED, LAST_DONE,
 ) = range(len(_counters), len(_counters) + len(_registers))  # fmt: skip
 
 COST = len(_counters) + len(_registers)

@@ -86,6 +86,7 @@ TASK = np.dtype(
         ("caller", np.int32),  # of a cleaner: SYNC_NONE, SYNC_ALL, ISIZE (writeback.py)
         ("idle_rounds", np.int32),  # rounds in a row in which nothing moved though direct IOs are out
         ("rounds", np.int32),  # rounds left; -1: until the direct IO has ended
+        ("locked", np.int32),  # a cleaner or reclaim holds the lock of the page at hand
         ("error", np.int32),
         ("until_ps", np.int64),  # when a sleeping task goes on
         ("period_ps", np.int64),

@@ -16,6 +16,7 @@ from workbench.mm.page import (
     BH_DIRTY,
     PG_CACHED,
     PG_DIRTY,
+    PG_LOCKED,
     PG_PRIVATE,
     PG_WAITERS,
     PG_WRITEBACK,
@@ -133,18 +134,24 @@ def _breaks(world, task, p):
 
 @jit
 def writeback_lock_page(world, t):
-    """Lock the page and look again; ext4 looks for buffers (BUG_ON before 2022, then warns and drops)."""
+    """Lock the page and look again; ext4 looks for buffers (BUG_ON before 2022, then warns and drops).
+
+    fsync waits for a writeback with the page lock held. Whoever has to wait submits its bio first (ext4_writepages).
+    """
     task = at(world.task, t)
     p = int(task["page"])
     page = page_of(world, p)
-    if not lock_page(world, task, p):
+    if task["bio"] >= 0 and has(page, PG_LOCKED | PG_WRITEBACK):
+        task["pc"] = F_SUBMIT_BIO
         return
+    if not task["locked"] and not lock_page(world, task, p):
+        return
+    task["locked"] = 1
     if task["caller"] == ISIZE and has(page, PG_CACHED):
         task["pc"] = F_I_MMAP_LOCK
     elif _nothing_to_write(page, task):
         _leave_page(world, task)
     elif has(page, PG_WRITEBACK):
-        unlock_page(world, p)
         page["flags"] |= PG_WAITERS
         wait(task, WAIT_WRITEBACK, p)
     elif not has(page, PG_PRIVATE):
@@ -173,6 +180,7 @@ def _no_buffers(world, task, page):
 @jit
 def _leave_page(world, task):
     unlock_page(world, task["page"])
+    task["locked"] = 0
     task["page"] += 1
     task["pc"] = F_SLEEP if task["caller"] == ISIZE else F_FIND
 
@@ -263,6 +271,7 @@ def decide(world, t):
         task["pc"] = F_I_MMAP_LOCK if world.sys[R.WAIT_LOCKED] else F_LOCK_PAGE
         if not world.sys[R.WAIT_LOCKED]:
             unlock_page(world, p)
+            task["locked"] = 0
         if task["wait_kind"] == WAIT_PIN:  # no pin has ended since it asked
             world.sys[R.WAITED] += 1
             wait(task, WAIT_PIN, p)

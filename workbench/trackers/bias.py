@@ -1,7 +1,8 @@
 """``bias``: a pin adds 1024 to ``_refcount``; 1024 or more references mean "maybe pinned".
 
-Kara, 2019-01-14 (20190114145447.GJ13316@quack2); merged in v5.7 for order-0 pages: v6.12 mm/gup.c,
-include/linux/mm.h folio_maybe_dma_pinned. GUP-fast takes one reference and then adds the rest.
+Kara, 2019-01-14 (20190114145447.GJ13316@quack2); merged in v5.7 for order 0 and 1, in v6.12 for order 0 only: v6.12
+mm/gup.c, include/linux/mm.h folio_maybe_dma_pinned. GUP-fast takes one reference and then adds the rest. The counters
+nr_foll_pin_acquired and nr_foll_pin_released (2.7 % of O_DIRECT on a raw device, Axboe 2023-01-30) are not in it.
 """
 
 from typing import NamedTuple

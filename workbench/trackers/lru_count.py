@@ -1,8 +1,9 @@
 """``lru-count``: pinned pages leave the LRU, and the words of ``page->lru`` hold flags and a count.
 
 Idea of Wilcox (2018-06-19), posted by Hubbard as v2 (2018-07-01) and as RFCs (2018-10-12, 2018-11-10).
-GUP pins in a loop after its walk, each page under a lock of its zone; the first pin isolates the page, the
-last unpin puts it back, at the head: where it stood among the others is lost. A page that is not on
+GUP pins in a loop after its walk, each page under a lock of its zone (one lock stands here for zone_gup_lock and the
+LRU lock inside it, and covers the whole unpin of a page); the first pin isolates the page, the
+last unpin puts it back, at the head: where it stood among the others is lost. Assumed: a page that is not on
 the LRU when it is first pinned (reclaim has isolated it) is counted all the same, and goes back to the LRU
 when it is unpinned.
 """

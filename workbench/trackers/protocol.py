@@ -22,7 +22,10 @@ from numba.extending import overload
 
 NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER = range(5)
 LOCK_NONE, LOCK_ZONE = range(2)
-FIELDS = ("when", "lock")
+FIELDS = {
+    "when": (NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER),
+    "lock": (LOCK_NONE, LOCK_ZONE),
+}
 
 _table: dict[str, dict[type, Callable[..., Any]]] = {}
 

@@ -12,12 +12,13 @@ page, and where several cover it, charge one of them. ``backpointer``: the bio c
 
 from typing import NamedTuple
 
-from workbench.accelerate import at, inline, jit
+from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED, alloc, free, insert, iter_first, iter_next, remove
-from workbench.mm.page import PG_WAITERS, has, page_of, wake_up_page
-from workbench.mm.world import WAIT_PIN, histogram_add, tally
+from workbench.mm.page import page_of, wake_pin_waiters
+from workbench.mm.world import histogram_add, tally
 from workbench.sizes import PAGE_SIZE
+from workbench.trackers import protocol
 from workbench.trackers.protocol import LOCK_NONE, RANGE_AFTER, implements
 
 SPLIT, COUNT, BACKPOINTER = range(3)
@@ -55,7 +56,13 @@ def pin_range(tracker, world, inode, start, n):
     r = _new_range(world, start, start + n - 1, n)
     world.sys[R.RANGES] += 1
     _tree_insert(world, inode, r)
+    _note_bytes(tracker, world)
     return r
+
+
+@step
+def _note_bytes(tracker, world):
+    world.sys[R.PEAK_BYTES] = max(world.sys[R.PEAK_BYTES], protocol.bytes_in_use(tracker, world))
 
 
 @jit
@@ -84,8 +91,7 @@ def _drop_range(world, inode, r):
     histogram_add(world, R.RANGE_LIFE, now - row["ghost_born_ps"])
     histogram_add(world, R.OUTLIVES, now - row["ghost_first_ps"])
     for p in range(row["start"], row["last"] + 1):  # a cleaner may wait for the range, not only for its own page's pin
-        if has(page_of(world, p), PG_WAITERS):
-            wake_up_page(world, p, WAIT_PIN)
+        wake_pin_waiters(world, p)
     free(world.node, r)
     tally(world, R.FREE, 1)
     world.sys[R.LIVE_RANGES] -= 1
@@ -156,6 +162,7 @@ def unpin_range(tracker, world, inode, start, n, handle):
             _charge_range(world, inode, r, last - page + 1)
         else:
             _cut(world, inode, r, page, last)
+            _note_bytes(tracker, world)
         page = last + 1
 
 

@@ -3,10 +3,10 @@
 Kara, 2018-06-25, 20180625152150.jnf5suiubecfppcl@quack2: "doable but causes a lot of churn".
 """
 
-from workbench.sizes import PER_SLAB_PAGE, size_of
+from workbench.sizes import per_slab_page, size_of
 from workbench.trackers.virtual_vma import BACKPOINTER, COUNT, SPLIT, VirtualVma
 
-_PACKED = PER_SLAB_PAGE["pinned range, common node"]
+_PACKED = per_slab_page("pinned range, common node")
 
 VARIANTS = {
     "vma-common:release=split": VirtualVma(release=SPLIT, per_slab_page=_PACKED),

@@ -3,10 +3,10 @@
 First obstacle of Kara, 2018-06-25, 20180625152150.jnf5suiubecfppcl@quack2: "uses unnecessarily too much memory".
 """
 
-from workbench.sizes import PER_SLAB_PAGE, size_of
+from workbench.sizes import per_slab_page, size_of
 from workbench.trackers.virtual_vma import BACKPOINTER, COUNT, SPLIT, VirtualVma
 
-_PACKED = PER_SLAB_PAGE["vm_area_struct"]
+_PACKED = per_slab_page("vm_area_struct")
 
 VARIANTS = {
     "vma-full:release=split": VirtualVma(release=SPLIT, per_slab_page=_PACKED),
