@@ -315,7 +315,7 @@ Markdown(
     f"In the order of the mail: {kara.counters['SKIPPED']} page skipped, {kara.counters['FS_BUG']} BUG_ON. With "
     f"reclaim first: pins missed {missed.counters['MISSED_PIN']}, BUG_ON {missed.counters['FS_BUG']}. With the early "
     f"exit gone (`early_exit=no`): pins missed {walked.counters['MISSED_PIN']}, BUG_ON {walked.counters['FS_BUG']}. "
-    "The design needs that change, or a mapcount for its entries; the thread does not mention it."
+    "The design needs that change, or a mapcount for its entries; the mails that were read do not mention it."
 )
 
 # %% [markdown]

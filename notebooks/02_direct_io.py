@@ -482,7 +482,7 @@ ambiguous = overlapping.groupby(["design", "dio"])[["ambiguous", "unattributed"]
 Markdown(
     "Pins missed by "
     + (", ".join(f"`{charts.label(n)}` ({v:.2%})" for n, v in worst[worst > 0].items()) or "none")
-    + "; by no other. "
+    + "; by no other in these runs on one CPU. "
     f"Ambiguous releases under `backpointer`: {ambiguous['ambiguous'].xs(VMA[2], level='design').sum()}. Under iomap "
     f"`count` still meets {ambiguous.loc[(VMA[1], 'iomap'), 'ambiguous']} ambiguous and "
     f"{ambiguous.loc[(VMA[1], 'iomap'), 'unattributed']} unattributed releases: a GUP call per bio does not make a "

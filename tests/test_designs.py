@@ -151,6 +151,8 @@ def test_every_parameter_says_its_unit_and_range():
     for scenario in SCENARIOS.values():
         for parameter in scenario.PARAMETERS:
             assert parameter.help
+            number = isinstance(parameter.default, (int, float))
+            assert (parameter.low is not None and parameter.high is not None) == number, parameter.name
             assert parameter.check(parameter.default) == parameter.default
 
 
