@@ -127,6 +127,7 @@ def test_user_tracker_runs(tmp_path):
         ({"dio": "legcy"}, "did you mean 'legacy'"),
         ({"size_kib": 6}, "whole number of 4 KiB pages"),
         ({"trace": "no-such-file.csv"}, "no-such-file.csv"),
+        ({"trace": "no-such-file.csv", "qd": 8}, "from the trace"),
     ],
 )
 def test_wrong_parameters(given_parameters, says):

@@ -393,7 +393,8 @@ def _simulate(arguments: argparse.Namespace) -> int:
     if arguments.scenario not in SCENARIOS:
         raise UsageError(f"no scenario {arguments.scenario!r}: {nearest(arguments.scenario, SCENARIOS)}")
     scenario = SCENARIOS[arguments.scenario]
-    parameters = check_parameters(scenario.NAME, scenario.PARAMETERS, _pairs(arguments.set))
+    given = _pairs(arguments.set)
+    parameters = {n: v for n, v in check_parameters(scenario.NAME, scenario.PARAMETERS, given).items() if n in given}
     _check_designs(arguments.design)
     if arguments.out:
         _prepare_file(arguments.out)

@@ -80,7 +80,7 @@ PRESETS = {
 PRESET_SOURCES = {
     "v4.17": "the kernel that the 2018 reports are about: nobody can tell a pin",
     "hubbard-v1": "Hubbard 2018-06-16: PG_dma_pinned; try_to_unmap_one fails, page_mkclean untouched",
-    "hubbard-v2": "Hubbard 2018-07-01, 20180702005654.20369-7-jhubbard: off-LRU; asks, then write-protects; skips or waits",
+    "hubbard-v2": "Hubbard 2018-07-01, 20180702005654.20369-7-jhubbard: off-LRU; asks first; skips or waits",
     "kara-virtual-vma": "Kara 2018-06-19 to 06-25: range in i_mmap; per-caller table of 2018-06-28",
     "v6.12": "v6.12 mm/gup.c, mm/vmscan.c: bias; only reclaim asks; ext4 warns and drops (2022)",
 }

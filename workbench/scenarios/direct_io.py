@@ -27,6 +27,7 @@ PS_PER_US = 1_000_000
 DIO_PAGES = 64  # v4.17 fs/direct-io.c
 BIO_MAX_PAGES = 256  # v4.17 include/linux/bio.h; what iomap takes per GUP call
 PLAN_BLOCK = 1 << 16
+FROM_TRACE = ("op", "qd", "size_kib", "ios", "bio_pages", "extent_kib")  # what a replay takes from its trace
 
 PARAMETERS = (
     Parameter("dio", "legacy", "", "legacy: 64 pages per GUP call, then bios; iomap: a GUP call per bio",
@@ -76,7 +77,7 @@ def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tupl
         All parameters, checked.
     """
     p = check_parameters(NAME, PARAMETERS, given)
-    _check_together(p)
+    _check_together(p, given)
     trace = traces.load(p["trace"]) if p["trace"] else None
     replay = traces.replay(trace) if trace else None
     recorded = traces.load(p["latencies"]) if p["latencies"] else None
@@ -116,10 +117,15 @@ def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tupl
         tags=tags,
         trace_sha256=next((t.sha256 for t in (trace, recorded) if t), None),
     )
+    if replay:
+        p |= dict.fromkeys(FROM_TRACE)
     return setup, p
 
 
-def _check_together(p: dict[str, Any]) -> None:
+def _check_together(p: dict[str, Any], given: dict[str, Any]) -> None:
+    for name in FROM_TRACE:
+        if p["trace"] and name in given:
+            raise UsageError(f"parameter {name}: a replay takes it from the trace; leave it out")
     for name in ("size_kib", "extent_kib"):
         if p[name] % PAGE_KIB:
             raise UsageError(f"parameter {name}: {p[name]} KiB is not a whole number of {PAGE_KIB} KiB pages")
