@@ -225,7 +225,8 @@ def test_all_are_checked_before_the_first_starts(notebook, out):
 
 
 def test_interruption_leaves_no_process_and_no_scratch(notebook, out):
-    code = "import sys; from pathlib import Path; from workbench import batch\n"
+    code = "import signal, sys; from pathlib import Path; from workbench import batch\n"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
     code += "batch.run_all(True, 1, Path(sys.argv[2]), warm=list, names=[sys.argv[1]])"
     env = os.environ | {"PYTHONPATH": str(batch.ROOT)}
     command = [sys.executable, "-c", code, str(notebook("a", HANGING)), str(out)]
