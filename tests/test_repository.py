@@ -25,9 +25,9 @@ LAYERS = [
     {"mm", "costs", "traces"},
     {"trackers"},
     {"designs", "scenarios", "hazards"},
-    {"clock", "simulate", "explore"},
+    {"clock", "simulate"},
     {"results", "tables", "charts", "anchors", "compare"},
-    {"widgets", "batch", "cli"},
+    {"batch", "cli"},
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
