@@ -17,7 +17,7 @@ import numpy as np
 from workbench import costs, designs, traces
 from workbench.mm import interval_tree
 from workbench.mm import registers as R
-from workbench.scenarios import direct_io, golden_race
+from workbench.scenarios import direct_io, golden_race, gup_fast_race
 from workbench.scenarios.base import check_parameters
 
 US = 10**6
@@ -28,7 +28,7 @@ FLAGS = (
     "pte_present pte_write pte_dirty"
 ).split()
 # What a task waits for, in the words of the list of stuck tasks.
-DIO, TAG, ROW, LOCK, WRITEBACK, PIN, RWSEM, WORK = (
+DIO, TAG, ROW, LOCK, WRITEBACK, PIN, RWSEM, WORK, JOURNAL = (
     "a direct IO of its own to complete",
     "a device tag",
     "a free bio",
@@ -37,7 +37,9 @@ DIO, TAG, ROW, LOCK, WRITEBACK, PIN, RWSEM, WORK = (
     "a pin to go away",
     "i_mmap_rwsem",
     "work",
+    "the journal",
 )
+WATCHED = 14  # pages of a world in which the ghosts of what callers know are kept
 
 
 # ---- objects
@@ -51,7 +53,9 @@ class Page:
         self.cached = self.lru = self.pte_present = True
         self.refcount, self.mapcount = 2, 0
         self.pins = 0
-        self.newer_than_disk = self.newer_than_copy = False
+        self.newer_than_disk = self.newer_than_copy = self.copy_read = self.ever_pinned = False
+        self.known = self.known_in_copy = self.wanted = self.wanted_in_copy = False
+        self.pincount = 0
         self.lru_count, self.lru_remembered = 0, False  # lru-count's two words
         if written:
             self.dirty = self.tag_dirty = self.private = self.bh_dirty = self.pte_write = self.pte_dirty = True
@@ -116,6 +120,10 @@ class Task:
     state: str = "runnable"
     reason: str = ""
     page: Page | None = None
+    checks: Page | None = None  # has a reference that GUP-fast may give back
+    told_no: bool = False  # was told "not pinned", rightly, and has not acted on it yet
+    handle: bool = False  # of the journal
+    ios: int | None = None  # direct IOs that it still has to begin; None: all there are
     queued: Page | None = None  # is about to ask whether this page is pinned, or has asked and will wait
     until: int = 0
     todo: list = field(default_factory=list)  # bios of an interrupt or a kworker, slots of a submitter
@@ -137,12 +145,14 @@ class Cpu:
 
 
 class NoTracker:
-    pins_in_gup = False
+    learns = None  # "with" the reference, or "after" the walk
     lock = None
     ranges = None
 
     def __init__(self, machine, options):
         self.m = machine
+        if self.learns:
+            self.learns = {number: word for word, number in designs.OPTIONS["learns"].items()}[options.when]
 
     def pin(self, page):
         pass
@@ -159,7 +169,7 @@ class NoTracker:
 
 
 class StickyFlag(NoTracker):
-    pins_in_gup = True
+    learns = "with"
 
     def pin(self, page):
         page.dma_pinned = True
@@ -176,20 +186,41 @@ class Flag(StickyFlag):
 
 
 class Bias(NoTracker):
-    pins_in_gup = True
+    learns = "with"
+
+    def __init__(self, machine, options):
+        super().__init__(machine, options)
+        self.bias, self.subtract = machine.s.bias, options.subtract_mapcount
 
     def pin(self, page):
-        page.refcount += 1023
+        page.refcount += self.bias - 1
         self.m.count("ATOMIC")
 
     def unpin(self, page):
-        page.refcount -= 1023
+        page.refcount -= self.bias - 1
 
     def pinned(self, page):
-        return page.refcount >= 1024
+        mappings = page.mapcount + 1 if self.subtract else 0
+        return page.refcount - mappings >= self.bias
+
+
+class PinCount(NoTracker):
+    learns = "with"
+
+    def pin(self, page):
+        page.pincount += 1
+        self.m.count("ATOMIC")
+
+    def unpin(self, page):
+        page.pincount -= 1
+        self.m.count("ATOMIC")
+
+    def pinned(self, page):
+        return page.pincount > 0
 
 
 class LruCount(NoTracker):
+    learns = "after"
     lock = "lru"
 
     def pin(self, page):
@@ -257,7 +288,7 @@ class VirtualVma(NoTracker):
             return 1
         if len(found) > 1:
             self.m.count("AMBIGUOUS")
-        it = found[0] if self.how["charge"] == "leftmost" else found[-1]
+        it = found[-1] if self.how["charge"] == "rightmost" else found[0]
         n = min(end - 1, it.last) - p + 1
         if self.how["release"] == "count":
             n = min(n, it.left)
@@ -334,6 +365,7 @@ TRACKERS = {
     "flag-sticky": StickyFlag,
     "flag": Flag,
     "bias": Bias,
+    "pincount": PinCount,
     "lru-count": LruCount,
     "vma-full": VirtualVma,
     "vma-common": VirtualVma,
@@ -400,11 +432,11 @@ def _direct_io_setup(given, rng, draws):
     p = check_parameters("direct-io", direct_io.PARAMETERS, given)
     replay = traces.replay(traces.load(p["trace"])) if p["trace"] else None
     s = SimpleNamespace(
-        cpus=p["cpus"], submitters=p["cpus"], written=True, units=p["units"], tags=p["tags"], log_page=None
+        cpus=p["cpus"], submitters=p["cpus"], written=True, units=p["units"], tags=p["tags"], log_page=None, ios=None
     )
+    _decisions(s, p)
     s.iomap, s.bio_pages, s.extent_pages = p["dio"] == "iomap", p["bio_pages"], p["extent_kib"] // 4
     s.batch = p["gup_pages"] or (256 if s.iomap else 64)
-    s.stable = bool(p["stable_pages"])
     s.per_page = round(p["page_us"] * US)
     read = p["op"] == "read"
     if replay is None:
@@ -423,13 +455,23 @@ def _direct_io_setup(given, rng, draws):
         s.tags = len(s.plan) + len(replay.bio_pages)
     s.slots, s.pages = qd, shared + s.submitters * qd * io_pages
     s.homes = [[shared + io_pages * (t * qd + k) for k in range(qd)] for t in range(s.submitters)]
+    if p["shift"]:
+        s.ios, s.pages = len(s.plan) // s.submitters, p["shift"] * (s.submitters - 1) + io_pages
+        s.homes = [[p["shift"] * t] for t in range(s.submitters)]
+    s.sync = range(min(p["sync_pages"], s.pages) or s.pages)
+    s.sync_round = range(1) if p["sync_any"] else s.sync
     mean, sigma = p["latency_us"] * US, p["jitter"]
     factor = np.exp(sigma * draws.standard_normal(1 << 16) - sigma * sigma / 2)
     s.draws = iter(np.maximum(np.round(mean * factor), 1).astype(np.int64).tolist())
-    periods = [("flusher", "writeback_ms"), ("fsync", "fsync_ms"), ("truncate", "isize_ms"), ("kswapd", "reclaim_ms")]
+    periods = [("flusher", "writeback_ms"), ("fsync", "fsync_ms"), ("isize", "isize_ms"), ("kswapd", "reclaim_ms")]
     every = [(name, round(p[key] * 1000 * US)) for name, key in periods]
-    s.cleaners = [(name, period, period, -1) for name, period in every if period > 0]
+    s.cleaners = [(name, period, period, p["rounds"] or -1) for name, period in every if period > 0]
     return s
+
+
+def _decisions(s, p):
+    s.stable, s.bias, s.journal = bool(p["stable_pages"]), p["bias"], bool(p["journal"])
+    s.gup_fast, s.dirty_always, s.count_max = bool(p["gup_fast_steps"]), p["dirty"] == "always", p["count_max"]
 
 
 def _replayed(replay):
@@ -448,34 +490,48 @@ def _replayed(replay):
     return 2 * most, plan
 
 
+def _ps(us):
+    return round(us * US)
+
+
+def _one_page_setup(p, written, cleaners):
+    """One direct IO that reads one page, and cleaners: name, start, period [us], rounds."""
+    s = SimpleNamespace(
+        cpus=2, submitters=1, written=written, units=4, tags=4, log_page=0, iomap=False, bio_pages=256, ios=None,
+        extent_pages=0, batch=64, per_page=0, slots=1, pages=1, homes=[[0]], sync=range(1), sync_round=range(1),
+    )  # fmt: skip
+    _decisions(s, p)
+    s.plan = [(None, 1, True, None, [])]
+    s.draws = iter([_ps(p["read_us"])] + [_ps(p["writeback_us"])] * 1000)
+    s.cleaners = [(name, _ps(start), _ps(period), rounds) for name, start, period, rounds in cleaners if rounds]
+    return s
+
+
 def _golden_race_setup(given, rng, draws):
     p = check_parameters("golden-race", golden_race.PARAMETERS, given)
-    s = SimpleNamespace(
-        cpus=2, submitters=1, written=False, units=4, tags=4, log_page=0, iomap=False, bio_pages=256,
-        extent_pages=0, batch=64, per_page=0, slots=1, pages=1, homes=[[0]],
-    )  # fmt: skip
-    s.stable = bool(p["stable_pages"])
-    s.plan = [(None, 1, True, None, [])]
+    cleaners = [(name, p[f"{name}_us"], p[f"{name}_period_us"], p[f"{name}_rounds"]) for name in ("flusher", "kswapd")]
+    cleaners.insert(1, ("fsync", p["fsync_us"], 1, int(p["fsync_us"] > 0)))
+    return _one_page_setup(p, False, cleaners)
 
-    def ps(name):
-        return round(p[name] * US)
 
-    s.draws = iter([ps("read_us")] + [ps("writeback_us")] * 1000)
-    s.cleaners = [("flusher", ps("flusher_us"), ps("flusher_period_us"), p["flusher_rounds"])]
-    if p["fsync_us"] > 0:
-        s.cleaners.append(("fsync", ps("fsync_us"), US, 1))
-    s.cleaners.append(("kswapd", ps("kswapd_us"), ps("kswapd_period_us"), p["kswapd_rounds"]))
-    return s
+def _gup_fast_race_setup(given, rng, draws):
+    p = check_parameters("gup-fast-race", gup_fast_race.PARAMETERS, given)
+    names = ("flusher", "fsync")
+    return _one_page_setup(p, True, [(n, p[f"{n}_us"], p["period_us"], p[f"{n}_rounds"]) for n in names])
 
 
 def _pool(scenario, given, design):
     """Rows for bios: how many the scenario sets aside is not the model's affair."""
-    module = {"direct-io": direct_io, "golden-race": golden_race}[scenario]
+    module = {"direct-io": direct_io, "golden-race": golden_race, "gup-fast-race": gup_fast_race}[scenario]
     ranged = TRACKERS[design.tracker_name.split(":")[0]] is VirtualVma
     return len(module.build(given, np.random.default_rng(0), ranged)[0].world.bio)
 
 
-SETUPS = {"direct-io": _direct_io_setup, "golden-race": _golden_race_setup}
+SETUPS = {
+    "direct-io": _direct_io_setup,
+    "golden-race": _golden_race_setup,
+    "gup-fast-race": _gup_fast_race_setup,
+}
 
 
 # ---- the machine
@@ -493,6 +549,11 @@ class Machine:
         self.rows_free, self.tags_free, self.units_free = setup.rows, setup.tags, setup.units
         self.tree = Tree(self, setup.pages, 2 * setup.rows)
         self.tracker = TRACKERS[design.tracker_name.split(":")[0]](self, design.tracker)
+        self.told = "dio" in design.pins
+        self.learns = self.tracker.learns if self.told else None
+        self.ranged = self.told and self.tracker.ranges is not None
+        self.watched = setup.pages <= WATCHED
+        self.handles = 0  # of the journal
         self.plan = list(setup.plan)
         self.submitters, self.ios_out, self.work_out = setup.submitters, 0, 0
         self.device_queue = []
@@ -514,10 +575,11 @@ class Machine:
         for t in range(self.s.submitters):
             task = self._task(f"dio/{t}", t % C, THREAD, self.submitter)
             task.todo = [DirectIO(home, task) for home in self.s.homes[t]]
+            task.ios = self.s.ios
         programs = {
             "flusher": self.writeback,
             "fsync": self.writeback,
-            "truncate": self.truncate,
+            "isize": self.isize,
             "kswapd": self.kswapd,
         }
         for name, start, period, rounds in self.s.cleaners:
@@ -773,8 +835,10 @@ class Machine:
                 return
             self.device_queue.pop(0)
             if bio.kind == "writeback":
-                for p in bio.pages():
-                    self.pages[p].newer_than_copy = False
+                for page in (self.pages[p] for p in bio.pages()):
+                    page.newer_than_copy, page.copy_read = False, True
+                    page.known_in_copy |= page.known
+                    page.wanted_in_copy |= page.wanted
             self.at(time, self.bio_done, bio)
 
     def bio_done(self, bio):
@@ -807,12 +871,14 @@ class Machine:
                 yield "io_getevents", None
             self.count("REAP")
             yield "io_submit", None
-            while self.plan and self.plan[0][3] is not None and self.plan[0][3] > self.now:
+            while me.ios != 0 and self.plan and self.plan[0][3] is not None and self.plan[0][3] > self.now:
                 self.sleep_until(me, self.plan[0][3])
                 yield "io_submit", None
-            if not self.plan:
+            if not self.plan or me.ios == 0:
                 self.submitters -= 1
                 return
+            if me.ios is not None:
+                me.ios -= 1
             yield from self.build_and_submit(me, self.begin(me))
 
     def begin(self, me):
@@ -864,32 +930,86 @@ class Machine:
         self.count("GUP_CALL")
         first = io.page + io.got
         pages = self.pages[first : first + n]
-        ranges = self.tracker.ranges is not None
-        if ranges and self.tracker.before:
+        if self.ranged and self.tracker.before:
             yield from self.insert_range(me, io, first, n)
-        yield from self.gup_pages(me, io, pages)
-        if isinstance(self.tracker, LruCount):
-            for page in pages:
-                yield "pin_pages", self.tracker.lock
-                self.tracker.pin(page)
-        if ranges and not self.tracker.before:
+        yield from (self.gup_steps if self.s.gup_fast else self.gup_pages)(me, io, pages)
+        if self.learns == "after":
+            yield from self.pin_pages(pages)
+        if self.ranged and not self.tracker.before:
             yield from self.insert_range(me, io, first, n)
         io.got += n
+
+    def allows(self, io, page):
+        return page.pte_present and (page.pte_write or not io.read)
+
+    def take_reference(self, page):
+        page.refcount += 1
+        self.count("ATOMIC")
+        if self.learns == "with":
+            self.tracker.pin(page)
+
+    def begin_pin(self, page):
+        page.pins += 1
+        page.ever_pinned = True
+        self.count("PINS")
 
     def gup_pages(self, me, io, pages):
         left = list(pages)
         while left:
             yield "gup_pages", None
-            while left and left[0].pte_present and (left[0].pte_write or not io.read):
+            while left and self.allows(io, left[0]):
                 page = left.pop(0)
-                page.refcount += 1
-                if self.tracker.pins_in_gup:
-                    self.tracker.pin(page)
-                page.pins += 1
-                for name in ("GUP_PAGE", "ATOMIC", "PINS"):
-                    self.count(name)
+                self.count("GUP_PAGE")
+                self.take_reference(page)
+                self.begin_pin(page)
             if left:
                 yield from self.fault(me, left[0], io.read)
+
+    def gup_steps(self, me, io, pages):
+        """GUP-fast in three steps for each page, until one page can't be had so."""
+        left = list(pages)
+        while left:
+            page = left[0]
+            yield "gup_pages", None
+            self.count("GUP_PAGE")
+            if not self.allows(io, page):
+                yield from self.fault(me, page, io.read)
+                break
+            yield "gup_take", None
+            self.take_reference(page)
+            self.judge_count(page)
+            me.checks = page
+            yield "gup_check", None
+            me.checks = None
+            if not self.allows(io, page):
+                page.refcount -= 1
+                self.count("ATOMIC")
+                if self.learns == "with":
+                    self.tracker.unpin(page)
+                self.wake_on_page(PIN, page)
+                break
+            self.begin_pin(page)
+            left.pop(0)
+        for page in left:
+            yield from self.follow_page(me, io, page)
+
+    def follow_page(self, me, io, page):
+        yield "follow_page", self.ptl(page)
+        while not self.allows(io, page):
+            yield from self.fault(me, page, io.read)
+            yield "follow_page", self.ptl(page)
+        self.take_reference(page)
+        self.judge_count(page)
+        self.begin_pin(page)
+
+    def judge_count(self, page):
+        self.count("COUNT_OVERFLOW", int(max(page.refcount, page.pincount) > self.s.count_max))
+
+    def pin_pages(self, pages):
+        for i, page in enumerate(pages):
+            if i == 0 or self.tracker.lock:
+                yield "pin_pages", self.tracker.lock
+            self.tracker.pin(page)
 
     def insert_range(self, me, io, first, n):
         yield from self.take_rwsem(me, "range_lock", write=True)
@@ -929,8 +1049,8 @@ class Machine:
 
     def build_bio(self, me, io):
         yield "build_bio", None
-        while self.rows_free == 0:
-            self.wait(me, ROW)
+        while (held := self.s.journal and self.handles and not io.bio.rows and not self.s.iomap) or not self.rows_free:
+            self.wait(me, JOURNAL if held else ROW)
             yield "build_bio", None
         self.rows_free -= 1
         n = min(io.got - io.built, io.bio_left)
@@ -969,10 +1089,10 @@ class Machine:
         """Tell whether the release is for a kworker."""
         if bio.kind == "read":
             self.count("SET_DIRTY", len(bio.pages()))
-            bio.needs_dirtying = any(not self.pages[p].dirty for p in bio.pages())
+            bio.needs_dirtying = self.s.dirty_always or any(not self.pages[p].dirty for p in bio.pages())
             if bio.needs_dirtying:
                 self.count("DEFERRED_DIRTY")
-        return bio.needs_dirtying or self.tracker.ranges is not None
+        return bio.needs_dirtying or self.ranged
 
     def defer(self, bio):
         self.count("DEFERRED_UNPIN")
@@ -986,11 +1106,12 @@ class Machine:
         for i, page in enumerate(self.pages[p] for p in bio.pages()):
             if i == 0 or self.tracker.lock:
                 yield "release_pages", self.tracker.lock
-            self.tracker.unpin(page)
+            if self.told:
+                self.tracker.unpin(page)
             page.refcount -= 1
             for name in ("ATOMIC", "PUT_PAGE"):
                 self.count(name)
-            if self.tracker.ranges is None:
+            if not self.ranged:
                 self.end_pin(page)
         self.record("RELEASE", self.now - bio.done)
         self.free_rows(bio)
@@ -1005,6 +1126,8 @@ class Machine:
         if io.holds:
             return
         owner = io.owner
+        if self.watched and io.read:
+            self.learn_completion(io)
         self.record("LATENCY", self.now - io.began)
         self.record("OVERTAKES", owner.flight.index(io))
         owner.flight.remove(io)
@@ -1015,6 +1138,14 @@ class Machine:
         self.count("DIOS")
         self.wake(owner, DIO)
 
+    def learn_completion(self, io):
+        """The caller knows the data to be complete, but where another transfer may still change it."""
+        others = [other for task in self.tasks for other in task.flight if other.read and other is not io]
+        for page in self.pages[io.page : io.page + io.pages]:
+            busy = any(other.page <= page.number < other.page + other.pages for other in others)
+            if page.newer_than_disk and not busy:
+                page.known, page.known_in_copy = True, page.copy_read and not page.newer_than_copy
+
     def end_writeback(self, bio):
         for page in (self.pages[p] for p in bio.pages()):
             self.count("END_WRITEBACK")
@@ -1022,6 +1153,9 @@ class Machine:
             page.writeback = page.tag_writeback = False
             if not page.newer_than_copy:
                 page.newer_than_disk = False
+            page.known &= not page.known_in_copy
+            page.wanted &= not page.wanted_in_copy
+            page.copy_read = page.known_in_copy = page.wanted_in_copy = False
             self.wake_on_page(WRITEBACK, page)
         self.free_rows(bio)
 
@@ -1035,7 +1169,7 @@ class Machine:
             self.count("WORK_ITEM")
             if bio.needs_dirtying:
                 yield from self.dirty_pages(me, "set_page_dirty_lock", bio.pages())
-            if self.tracker.ranges is not None:
+            if self.ranged:
                 yield from self.take_rwsem(me, "range_lock", write=True)
                 yield "range_release", None
                 for first, n, handle in bio.rows:
@@ -1071,20 +1205,39 @@ class Machine:
         sync = me.name == "fsync"
         policy = self.design.all if sync else self.design.none
         while (yield from self.round(me, rounds)):
-            cleaner = SimpleNamespace(bio=None, error=False, sync=sync, policy=policy)
+            cleaner = SimpleNamespace(bio=None, error=False, sync=sync, policy=policy, writes=True)
+            for page in self.round_pages() if sync and self.watched else ():
+                page.wanted, page.wanted_in_copy = page.known, page.known_in_copy
             if (yield from self.write_dirty(me, cleaner)) == "bug":
                 return
             if sync:
                 yield from self.wait_writeback(me)
                 self.count("FSYNCS")
                 self.count("FSYNC_ERRORS", int(cleaner.error))
+                lie = self.watched and not cleaner.error and any(page.wanted for page in self.pages)
+                self.count("FSYNC_LIE", int(lie))
                 self.record("FSYNC", self.now - rounds.began)
+
+    def round_pages(self):
+        return [self.pages[p] for p in self.s.sync_round]
+
+    def take_handle(self, me):
+        if self.s.journal and not me.handle:
+            me.handle = True
+            self.handles += 1
+
+    def drop_handle(self, me):
+        if me.handle:
+            me.handle = False
+            self.handles -= 1
+            if self.handles == 0:
+                self.wake_all(JOURNAL)
 
     def write_dirty(self, me, cleaner):
         cursor = 0
         while True:
             yield "find_dirty", None
-            page = next((p for p in self.pages[cursor:] if p.tag_dirty), None)
+            page = next((p for p in self.round_pages()[cursor:] if p.tag_dirty), None)
             cursor = len(self.pages) if page is None else page.number
             bio = cleaner.bio
             if bio and (page is None or page.number != bio.pages()[-1] + 1 or len(bio.pages()) == 256):
@@ -1110,19 +1263,25 @@ class Machine:
         cleaner.bio = None
 
     def clean(self, me, cleaner, page):
-        """Lock the page, clean it or not, and leave it."""
+        """Lock the page, clean it or not, and leave it; "submit": the bio has to go first."""
         while True:
             todo = yield from self.lock_to_clean(me, cleaner, page)
             if todo != "clean":
                 return todo
-            answer = yield from self.protect_and_decide(me, cleaner.policy, page)
+            answer = yield from self.protect_and_decide(me, cleaner, page)
             if answer == "unlocked":
                 continue
+            if answer == "submit":
+                return answer
             if answer == "clean":
                 yield from self.clear_dirty(me, cleaner, page)
             cleaner.error |= answer == "report"
-            self.unlock_page(page)
+            self.leave(me, page)
             return None
+
+    def leave(self, me, page):
+        self.unlock_page(page)
+        self.drop_handle(me)
 
     def lock_to_clean(self, me, cleaner, page):
         locked = False
@@ -1130,11 +1289,12 @@ class Machine:
             yield "lock_page", None
             if cleaner.bio and (page.locked or page.writeback):
                 return "submit"
+            self.take_handle(me)
             if not locked and not self.lock_page(me, page):
                 continue
             locked = True
             if not page.cached or not page.dirty or (page.writeback and not cleaner.sync):
-                self.unlock_page(page)
+                self.leave(me, page)
                 return None
             if page.writeback:
                 self.wait_on_page(me, WRITEBACK, page)
@@ -1146,19 +1306,26 @@ class Machine:
                 return "bug"
             self.count("DATA_DROPPED")
             page.dirty = page.tag_dirty = False
-            self.unlock_page(page)
+            self.leave(me, page)
             return None
 
-    def protect_and_decide(self, me, policy, page):
+    def protect_and_decide(self, me, cleaner, page):
         """Write-protect, ask, decide: clean, skip, report; or unlocked: begin again with the page lock."""
+        policy = cleaner.policy
         while True:
-            pinned = yield from self.protect(me, policy, page)
+            pinned = yield from self.protect(me, cleaner, page)
             yield "decide", None
             if not pinned:
                 return "clean"
             if policy != "wait":
                 self.count({"skip": "SKIPPED", "report": "REPORTED"}[policy])
                 return policy
+            if cleaner.bio:
+                me.queued = None
+                self.leave(me, page)
+                return "submit"
+            if not self.design.wait_journal:
+                self.drop_handle(me)
             if not self.design.wait_locked:
                 self.unlock_page(page)
             if me.queued is page:
@@ -1167,10 +1334,17 @@ class Machine:
                 self.wait_on_page(me, PIN, page)
             if not self.design.wait_locked:
                 return "unlocked"
+            if self.design.wait_once:
+                yield "decide", None
+                me.told_no = True
+                return "clean"
 
-    def protect(self, me, policy, page):
+    def protect(self, me, cleaner, page):
+        policy = cleaner.policy
         yield from self.take_rwsem(me, "i_mmap_lock", write=False)
-        pinned = False
+        if cleaner.writes:
+            self.take_handle(me)
+        pinned = me.told_no = False
         check_first = self.design.order == "check-first" and policy != "ignore"
         if check_first:
             yield "ask", None
@@ -1190,7 +1364,7 @@ class Machine:
         if policy == "wait":
             page.waiters = True
             me.queued = page
-        pinned = self.ask(page)
+        pinned = self.ask(me, page)
         if not pinned:
             me.queued = None
         return pinned
@@ -1205,14 +1379,21 @@ class Machine:
             self.count("TLB_FLUSH")
             self.dirty(page)
 
-    def ask(self, page):
+    def ask(self, me, page):
         self.count("PIN_TEST")
         answer = self.tracker.pinned(page)
         if page.pins and not answer:
             self.count("MISSED_PIN")
-        if answer and not page.pins:
-            self.count("STALE_PIN")
+        by_range = self.tracker.ranges is not None
+        being_pinned = any(task.checks is page for task in self.tasks)
+        if answer and not page.pins and not by_range and not being_pinned:
+            self.count("STALE_PIN" if page.ever_pinned else "FALSE_PIN")
+        me.told_no = not answer and not page.pins
         return answer
+
+    def act_on_no(self, me, page):
+        self.count("MISSED_PIN", int(me.told_no and page.pins > 0))
+        me.told_no = False
 
     def clear_dirty(self, me, cleaner, page):
         yield "clear_page_dirty_for_io", None
@@ -1226,7 +1407,8 @@ class Machine:
             cleaner.bio = Bio("writeback", me.cpu, rows=[(page.number, 0, None)])
         first, n, _ = cleaner.bio.rows[0]
         cleaner.bio.rows = [(first, n + 1, None)]
-        page.dirty = page.bh_dirty = page.tag_dirty = False
+        self.act_on_no(me, page)
+        page.dirty = page.bh_dirty = page.tag_dirty = page.copy_read = False
         page.writeback = page.tag_writeback = True
         self.count("WRITEPAGE")
         self.count("CLEANED")
@@ -1235,25 +1417,26 @@ class Machine:
         cursor = 0
         while True:
             yield "wait_writeback", None
-            page = next((p for p in self.pages[cursor:] if p.tag_writeback), None)
+            page = next((self.pages[p] for p in self.s.sync[cursor:] if self.pages[p].tag_writeback), None)
             if page is None:
                 return
             cursor = page.number
             self.wait_on_page(me, WRITEBACK, page)
 
-    def truncate(self, me, rounds):
+    def isize(self, me, rounds):
         number = 0
+        cleaner = SimpleNamespace(bio=None, policy=self.design.isize, writes=False)
         while (yield from self.round(me, rounds)):
             page = self.pages[number % len(self.pages)]
             number += 1
-            yield from self.extend_inside(me, page)
+            yield from self.extend_inside(me, cleaner, page)
 
-    def extend_inside(self, me, page):
+    def extend_inside(self, me, cleaner, page):
         while True:
             yield "lock_page", None
             if not self.lock_page(me, page):
                 continue
-            if page.cached and (yield from self.protect_and_decide(me, self.design.isize, page)) == "unlocked":
+            if page.cached and (yield from self.protect_and_decide(me, cleaner, page)) == "unlocked":
                 continue
             self.unlock_page(page)
             return
@@ -1284,11 +1467,11 @@ class Machine:
 
     def shrink_page(self, me, page):
         asks = self.design.reclaim != "ignore"
-        pinned = False
+        pinned = me.told_no = False
         if page.mapcount >= 0 or (asks and self.design.reclaim_asks == "after"):
             yield from self.take_rwsem(me, "i_mmap_lock", write=False)
             yield "try_to_unmap", self.ptl(page)
-            pinned = self.try_to_unmap(page, asks)
+            pinned = self.try_to_unmap(me, page, asks)
             yield "i_mmap_unlock", None
             self.release_rwsem(write=False)
         yield "test_dirty", None
@@ -1301,6 +1484,7 @@ class Machine:
             if page.bh_dirty or page.writeback:
                 self.count("KEPT")
                 return
+            self.act_on_no(me, page)
             page.private = False
             page.refcount -= 1
             self.count("BUFFERS_DROPPED")
@@ -1313,23 +1497,24 @@ class Machine:
         for flag in FLAGS:
             if flag not in ("locked", "waiters"):
                 setattr(page, flag, False)
-        page.newer_than_disk = page.newer_than_copy = False
+        page.newer_than_disk = page.newer_than_copy = page.copy_read = False
+        page.known_in_copy = page.wanted_in_copy = False
         self.count("FREED")
 
-    def try_to_unmap(self, page, asks):
+    def try_to_unmap(self, me, page, asks):
         before = self.design.reclaim_asks == "before"
-        if asks and before and self.ask(page):
+        if asks and before and self.ask(me, page):
             return True
         if page.mapcount >= 0:
             self.count("SPIN_LOCK", self.tree.walk(page.number))
             if page.pte_dirty:
                 self.dirty(page)
             page.pte_present = page.pte_write = page.pte_dirty = False
-            page.mapcount -= 1
-            page.refcount -= 1
+            page.refcount -= page.mapcount + 1
+            page.mapcount = -1
             for name in ("PTE_UPDATE", "TLB_FLUSH", "ATOMIC", "UNMAPPED"):
                 self.count(name)
-        return asks and not before and self.ask(page)
+        return asks and not before and self.ask(me, page)
 
     def put_back(self, page, mine):
         if mine:

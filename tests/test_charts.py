@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from verdicts import CRASH
 
 from workbench import charts, tables
+from workbench.counterexample import as_columns
 from workbench.provenance import provenance
 
 CAPTION = charts.caption("model", {"name": "published-4.20", "provenance": "published"}, "One thread.")
@@ -26,6 +28,10 @@ VERDICTS = pd.DataFrame(
     {"flusher first": ["BUG_ON; pin missed", "never written"], "reclaim first": ["intact", "something else"]},
     index=["v4.17", "bias"],
 )
+
+_HAZARDS = [f"hazard-{k}" for k in range(13)]
+FOUND = pd.DataFrame([["reachable", *["unreachable"] * 12]] * 2, index=["v4.17", "a design " * 9], columns=_HAZARDS)
+FOUND_TEXTS = pd.DataFrame([["23g*", *[""] * 12]] * 2, index=FOUND.index, columns=_HAZARDS)
 
 
 def points(designs=("none", "bias", "vma-full:release=split")):
@@ -70,6 +76,8 @@ def figures():
     one = points(DESIGNS).query("qd == 1")
     yield "lying", *charts.bars(one, "design", "iops", caption=CAPTION, size="one")
     yield "events", *charts.space_time(EVENTS, caption=CAPTION, title="A crash")
+    yield "crash", *charts.space_time(CRASH, caption=CAPTION, title="A crash")
+    yield "narrow-matrix", *charts.matrix(FOUND, charts.FOUND, texts=FOUND_TEXTS, caption=CAPTION, title="T")
     yield "matrix", *charts.matrix(VERDICTS, charts.VERDICTS, caption=CAPTION, corner="design", size="one")
 
 
@@ -107,7 +115,7 @@ def test_same_bytes_in_this_process_and_in_another(tmp_path):
     with matplotlib.rc_context({"lines.linewidth": 7, "font.size": 20, "axes.grid": False}):
         save_all(tmp_path / "b")
     first = contents(tmp_path / "a")
-    assert len(first) == 4 * 8
+    assert len(first) == 4 * 10
     assert contents(tmp_path / "b") == first
     strange = {
         "TZ": "Pacific/Chatham",
@@ -342,6 +350,31 @@ def test_space_time_colours_states_and_lists_all():
     assert {"DIO read", "2.5 µs", "try_to_release_page"} <= {t.replace("_\n", "_") for t in shown(fig)}
     with pytest.raises(ValueError, match="do not fit"):
         charts.space_time(EVENTS, caption=CAPTION, actors=[str(k) for k in range(20)], size="one")
+
+
+def test_space_time_takes_a_trace_and_marks_its_hazard():
+    fig, text = charts.space_time(CRASH, caption=CAPTION)
+    words = {t.replace("\n", "") for t in shown(fig)}
+    assert {"bufferless-dirty", "set_page_dirty_lock()", "clean, no buffers,newer than disk"} <= words
+    edges = [matplotlib.colors.to_hex(p.get_edgecolor()).upper() for p in fig.axes[0].patches]
+    assert edges.count(charts._HAZARD) == 1
+    assert "set_page_dirty_lock() <-- bufferless-dirty" in text and as_columns(CRASH) in text
+    with pytest.raises(ValueError, match="no events"):
+        charts.space_time([], caption=CAPTION)
+
+
+def test_a_matrix_of_short_words_is_narrow():
+    fig, text = charts.matrix(FOUND, charts.FOUND, texts=FOUND_TEXTS, caption=CAPTION, corner="design")
+    upright = [t.get_text() for t in fig.axes[0].texts if t.get_rotation() == 90]
+    assert upright == _HAZARDS and shown(fig).count("23g*") == 2
+    colours = [matplotlib.colors.to_hex(patch.get_facecolor()).upper() for patch in fig.axes[0].patches]
+    assert colours[:2] == [charts.FOUND["reachable"], charts.FOUND["unreachable"]]
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 72 and lines[0].split() == ["design", *"ABCDEFGHIJKLM"]
+    assert lines[2].split() == ["v4.17", "23g*"]
+    assert "A hazard-0, B hazard-1" in text and text.split().count("design") == 10
+    with pytest.raises(ValueError, match="do not fit"):
+        charts.matrix(FOUND, charts.FOUND, texts=FOUND_TEXTS, caption=CAPTION, size="one")
 
 
 def test_matrix_colours_verdicts_and_lists_all():

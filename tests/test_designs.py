@@ -46,7 +46,7 @@ def test_a_single_policy_is_for_all():
         ("tracker=bias,cleaning=skip/wait/report", "A/B"),
         ("tracker=bias,tracker=none", "given twice"),
         ("tracker=bias,order=both", "write-protect-first"),
-        ("tracker=bias,longterm=refuse", "allow"),
+        ("tracker=bias,longterm=refus", "refuse"),
         ("", "design ''"),
         ("tracker=missing.py:Mine", "no such file"),
     ],

@@ -25,9 +25,9 @@ LAYERS = [
     {"mm", "costs", "traces"},
     {"trackers"},
     {"designs", "scenarios", "hazards"},
-    {"clock", "simulate"},
-    {"results", "tables", "charts", "anchors", "compare"},
-    {"batch", "cli"},
+    {"steps", "clock", "verdict", "search", "replay", "simulate", "explore"},
+    {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare"},
+    {"usage", "batch", "cli_explore", "cli"},
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -6,10 +6,12 @@ import pytest
 from workbench import costs, designs
 from workbench.mm import registers as R
 from workbench.mm.world import bucket_of, bucket_values
+from workbench.scenarios import SCENARIOS
 from workbench.scenarios.base import EMPTY_PLAN, new_world
 from workbench.simulate import ConservationError, check_conservation, simulate
 
 TRACKERS = tuple(designs.trackers())
+RANGED = tuple(name for name in TRACKERS if name.startswith("vma-full"))
 SMALL = {"ios": 300, "qd": 8, "extent_kib": 16}
 BUSY = SMALL | {"writeback_ms": 0.5, "reclaim_ms": 0.7, "fsync_ms": 0.9, "isize_ms": 0.3}
 
@@ -189,6 +191,71 @@ def test_a_write_under_writeback_is_seen():
 def test_fsync_that_waits_for_a_sticky_flag_waits_for_ever():
     result = simulate("golden-race", "tracker=flag-sticky,cleaning=ignore/wait", fsync_us=300, flusher_rounds=0)
     assert any("fsync" in s and "pin" in s for s in result.stuck)
+
+
+# ---- the other scenarios
+
+SMALLER = {"wide-map": {"mappings": 300}}
+STORIES = {
+    "mr-idle-fsync": "FSYNC_LIE",
+    "fork-cow": "COW_ALIAS",
+    "truncate-dax": "TRUNCATE_WRITE",
+    "cma": "UNMOVABLE",
+}
+
+
+@pytest.mark.parametrize("design", designs.PRESETS)
+@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name != "direct-io"])
+def test_every_scenario_under_every_preset(scenario, design):
+    """Nobody gets stuck but an fsync that waits for a pin which an idle memory region holds."""
+    result = simulate(scenario, design, **SMALLER.get(scenario, {}))
+    waits = scenario == "mr-idle-fsync" and designs.parse(design).all == "wait"
+    assert result.stuck == (["fsync waits for a pin to go away"] if waits else [])
+    assert result.counters["PINS"] - result.counters["UNPINS"] == result.held
+    refused = scenario == "mr-idle-fsync" or scenario == "wide-map"
+    if refused:
+        assert (result.held > 0) == (result.counters["REFUSED"] == 0) == (design != "v6.12")
+    if scenario in STORIES and design in ("v4.17", "v6.12"):
+        assert result.counters[STORIES[scenario]] == (design == "v4.17")
+
+
+def test_a_region_that_is_deregistered_leaves_nothing():
+    for design in ("v4.17", "hubbard-v2", "kara-virtual-vma", "tracker=pincount", "tracker=vma-full:release=split"):
+        result = simulate("wide-map", design, mappings=20, dereg=1)
+        assert (result.held, result.stuck) == (0, []) and result.counters["UNPINS"] == 3
+
+
+@pytest.mark.parametrize("tracker", ["none", "flag", "bias", "pincount", "lru-count", *RANGED])
+def test_who_may_wait_for_the_idle_and_what_truncation_leaves(tracker):
+    """What an idle region keeps adds up: of a page that truncation has orphaned, and of blocks that it has freed."""
+    for mapping in ("cache", "dax"):
+        result = simulate("truncate-dax", f"tracker={tracker}", holder="mr", mapping=mapping, registrations=2)
+        assert (result.held, result.counters["TRUNCATED_PAGES"], result.counters["TRUNCATE_WRITE"]) == (2, 1, 1)
+    waits = simulate("truncate-dax", f"tracker={tracker},truncate=wait", holder="mr")
+    assert waits.stuck == ["truncate waits for a pin to go away"]
+
+
+def test_a_range_whose_page_was_truncated_stays():
+    for release, found, left in (("split", "lost", 1), ("split", "found", 0), ("backpointer", "lost", 0)):
+        design = f"tracker=vma-full:release={release},truncated={found}"
+        assert simulate("truncate-dax", design).metrics["ranges_left"] == left
+
+
+def test_mappings_look_like_a_pin():
+    """A count with a bias, asked while so many processes map the page; and one that subtracts them."""
+    many = {"mappings": 60, "bias": 16, "kswapd_us": 0.0, "rdma_us": 1e5, "flusher_rounds": 0}
+    for tracker, met in (("bias", 1), ("bias:subtract_mapcount=yes", 0), ("pincount", 0)):
+        design = f"tracker={tracker},reclaim=skip,reclaim_asks=before"
+        assert simulate("wide-map", design, mapper_us=0.0, **many | {"kswapd_us": 200.0}).counters["FALSE_PIN"] == met
+
+
+def test_an_actor_without_rounds_is_left_out_and_one_with_a_time_sleeps():
+    actors = set(simulate("golden-race", "v4.17", flusher_rounds=0, kswapd_rounds=0).log["actor"])
+    assert not actors & {"flusher", "kswapd", "fsync"}
+    log = simulate("fork-cow", "v4.17", fork_us=123.0, writer_rounds=0).log
+    assert log[log["actor"] == "fork"]["time_ps"].min() == 123_000_000
+    assert log[log["actor"] == "child"]["time_ps"].min() >= 123_000_000
+    assert "writer" not in set(log["actor"])
 
 
 # ---- mutants: each breaks one thing, and the checks must say so

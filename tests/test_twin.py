@@ -35,6 +35,10 @@ TRACKERS = (
     "vma-common:release=split:when=before:charge=rightmost:early_exit=no",
     "vma-common:release=count:charge=rightmost",
     "vma-full:release=backpointer:when=before:early_exit=no",
+    "vma-full:release=split:when=after:charge=any",
+    "bias:subtract_mapcount=yes",
+    "pincount",
+    "pincount:learns=after",
 )
 TRACE = """io,op,offset_bytes,size_bytes,submit_ns,complete_ns
 0,read,0,16384,0,300000
@@ -178,6 +182,8 @@ def test_every_tracker(tracker, world):
         "cleaning=skip/wait,reclaim=skip,isize=wait,reclaim_asks=before",
         "cleaning=report,order=check-first,reclaim=ignore",
         "cleaning=wait/report,reclaim=report,isize=skip,order=check-first,wait=unlocked,ext4=warn",
+        "cleaning=wait,wait_asks=once",
+        "cleaning=skip,pins=rdma",
     ],
 )
 def test_cleaning_policies(tracker, rest):
@@ -215,6 +221,28 @@ def test_golden_race_step_by_step(design, parameters):
     check("golden-race", design, **parameters)
 
 
+# What the search of every interleaving turns on, by the clock.
+DECIDED = dict(gup_fast_steps=1, journal=1, stable_pages=1, bias=16, count_max=18)
+
+
+@pytest.mark.parametrize(
+    "design", ["v4.17", "v5.7", "v6.12", "hubbard-v2", "kara-virtual-vma", "tracker=bias,cleaning=wait,journal=dropped"]
+)
+@pytest.mark.parametrize("dirty", ["clean", "always"])
+def test_the_decisions_of_explore(design, dirty):
+    check("gup-fast-race", design, dirty=dirty, **DECIDED)
+    check("gup-fast-race", design, flusher_us=0.0, fsync_us=1.0, flusher_rounds=3, period_us=300.0, **DECIDED)
+    check("golden-race", design, fsync_us=990.0, dirty=dirty, **DECIDED)
+    check("direct-io", design, dirty=dirty, **CLEANED | DECIDED)
+
+
+@pytest.mark.parametrize("tracker", ["flag", "bias", "vma-common:release=count"])
+@pytest.mark.parametrize("extra", [{}, dict(sync_pages=3, rounds=4), dict(sync_any=1, rounds=9)])
+def test_buffers_that_lie_a_shift_apart(tracker, extra):
+    shifted = dict(cpus=2, qd=1, ios=8, size_kib=12, bio_pages=1, shift=1, units=2, writeback_ms=0.03, fsync_ms=0.05)
+    check("direct-io", f"tracker={tracker},cleaning=skip", **shifted, **extra)
+
+
 @pytest.mark.parametrize("design", ["v4.17", "hubbard-v2", "kara-virtual-vma"])
 @pytest.mark.parametrize(
     "extra", [{}, dict(dio="iomap", writeback_ms=0.1, fsync_ms=0.2, units=1)], ids=["plain", "cleaned"]
@@ -231,13 +259,17 @@ def period(low, high):
 
 
 drawn_designs = st.builds(
-    "tracker={},cleaning={}/{},reclaim={},isize={},order={},reclaim_asks={},ext4={},wait={}".format,
+    "tracker={},cleaning={}/{},reclaim={},isize={},order={},reclaim_asks={},ext4={},wait={},wait_asks={},journal={},"
+    "pins={}".format,
     st.sampled_from(TRACKERS),
     *[st.sampled_from(POLICIES)] * 4,
     st.sampled_from(["write-protect-first", "check-first"]),
     st.sampled_from(["before", "after"]),
     st.sampled_from(["bug", "warn"]),
     st.sampled_from(["locked", "unlocked"]),
+    st.sampled_from(["again", "once"]),
+    st.sampled_from(["held", "dropped"]),
+    st.sampled_from(["all", "all", "rdma"]),
 )
 drawn_parameters = st.fixed_dictionaries(
     dict(
@@ -256,6 +288,11 @@ drawn_parameters = st.fixed_dictionaries(
         latency_us=st.sampled_from([0.5, 20.0, 82.0]),
         jitter=st.sampled_from([0.0, 0.5, 1.5]),
         stable_pages=st.integers(0, 1),
+        gup_fast_steps=st.integers(0, 1),
+        journal=st.integers(0, 1),
+        bias=st.sampled_from([4, 1024]),
+        dirty=st.sampled_from(["clean", "clean", "always"]),
+        rounds=st.sampled_from([0, 0, 3]),
         writeback_ms=period(0.05, 0.6),
         fsync_ms=period(0.05, 0.6),
         isize_ms=period(0.05, 0.3),
@@ -308,6 +345,10 @@ MUTANTS = {
 from workbench.mm import writeback as module
 module._breaks = lambda world, task, p: True
 """,
+    "an-answer-is-acted-on-unseen": """
+from workbench.mm import writeback as module
+module.act_on_no = lambda world, task, p: None
+""",
     "first-release-forgotten": """
 from workbench.trackers import virtual_vma as module
 module._mark_first = lambda world, r: None
@@ -325,7 +366,7 @@ def test_mutants_are_caught(mutant):
     """Run the comparison in plain Python, with one function of the package replaced."""
     code = MUTANTS[mutant] + (
         "import test_twin\n"
-        "designs = ['v4.17', 'kara-virtual-vma']\n"
+        "designs = ['v4.17', 'kara-virtual-vma', 'tracker=bias,cleaning=wait,wait_asks=once']\n"
         "found = [test_twin.differences('direct-io', d, 1, test_twin.CLEANED) for d in designs]\n"
         "print('CAUGHT' if any(found) else 'MISSED')\n"
     )

@@ -69,6 +69,8 @@ inline = numba.njit(forceinline=True, **_NO_COUNTS)
 # Functions that take the tracker: they compile into the driver that is specialised for it. Inlined, since passing a
 # world of arrays on from function to function takes longer than most steps.
 step = numba.njit(forceinline=True, **_NO_COUNTS)
+# The same where a function is too long, or too seldom run, to be inlined: what is inlined takes long to compile.
+routine = numba.njit(**_NO_COUNTS)
 # The driver for one of the package's own trackers, and for one from a user's file: the cache index
 # would name a class that other processes can't import.
 driver = numba.njit(cache=True, **_NO_COUNTS)

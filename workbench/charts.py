@@ -40,9 +40,12 @@ from matplotlib.ticker import (
 )
 from PIL import Image
 
+from workbench.counterexample import events as in_words
+from workbench.counterexample import lay_out
 from workbench.provenance import SOFTWARE, plain
 from workbench.results import UNITS
 from workbench.tables import COLUMNS, carries_unit, number, text_table, unit_of
+from workbench.verdict import TraceStep
 
 WIDTHS = {"one": 3.5, "two": 7.2}  # inches: a single column of a page, or both
 DPI = 200
@@ -94,9 +97,11 @@ _FURTHER = [
 STATES = {
     "bug": "#D55E00",
     "lost": "#D55E00",
+    "truncated": "#D8A8A0",
     "no buffers": "#F0B088",
     "writeback": "#9CCBEA",
     "dirty": "#F7D48B",
+    "newer": "#DDE08C",
     "clean": "#A9DDCB",
 }
 # What colours a cell of a matrix: from what breaks the machine or the data, to what merely takes time.
@@ -110,6 +115,14 @@ VERDICTS = {
     "waits": "#BFE0F2",
     "intact": "#C5E8DB",
 }
+# The same for what `explore` says.
+FOUND = {
+    "unreachable": "#C5E8DB",
+    "reachable": "#E69A6B",
+    "unknown": "#F4EDA0",
+    "not applicable": "#EEEEEE",
+}
+_HAZARD = "#B03000"  # edge and name of a hazard
 _OTHER_STATES = ("#E6C3D8", "#F4EDA0", "#CFCFE8", "#DDDDDD", "#C9B79C", "#B7E0E0")
 
 _FONT = "DejaVu Sans of matplotlib"
@@ -292,7 +305,7 @@ def _wrap(text: str, inches: float, points: float, bold: bool = False) -> str:
 
     lines = [""]
     for word in text.split():
-        pieces = [word] if fits(word) else re.split(r"(?<=[_/=:,])(?=\w)|(?<=\()(?!\))", word)
+        pieces = [word] if fits(word) else re.split(r"(?<=[-_/=:,])(?=\w)|(?<=\()(?!\))", word)
         for k, piece in enumerate(pieces):
             longer = lines[-1] + (" " if k == 0 and lines[-1] else "") + piece
             if lines[-1] and not fits(longer):
@@ -988,7 +1001,7 @@ def _bar_table(
 
 @_settings
 def space_time(
-    events: Iterable[Mapping[str, Any]] | pd.DataFrame,
+    events: Iterable[Mapping[str, Any] | TraceStep] | pd.DataFrame,
     *,
     caption: str,
     title: str = "",
@@ -999,10 +1012,10 @@ def space_time(
 
     Parameters
     ----------
-    events : iterable of mapping, or DataFrame
-        In order of time. Each has ``actor``, ``step`` (what it did) and ``state`` (the page's, after it), and
-        may have ``time`` in ns. Words such as *dirty*, *clean*, *no buffers*, *writeback*, *lost* and *BUG*
-        in a state choose its colour.
+    events : iterable of mapping or TraceStep, or DataFrame
+        In order of time: a counterexample's trace, or events. Each of these has ``actor``, ``step`` (what it did) and
+        ``state`` (the page's, after it), and may have ``time`` in ns and ``hazards``, which are marked. Words such as
+        *dirty*, *clean*, *no buffers*, *writeback*, *lost* and *BUG* in a state choose its colour.
     caption, title, size
         As in `lines`.
     actors : sequence of str, optional
@@ -1011,17 +1024,14 @@ def space_time(
     Returns
     -------
     figure, text : Chart, str
-        For `save`. The text holds every event.
+        For `save`. The text holds every event (`counterexample.lay_out`).
 
     Raises
     ------
     ValueError
         No events, or too many lanes for the width.
     """
-    given: Any = events.to_dict("records") if isinstance(events, pd.DataFrame) else events
-    rows: list[dict[str, Any]] = [dict(event) for event in given]
-    if not rows:
-        raise ValueError("no events")
+    rows = _event_rows(events)
     lanes = list(actors) if actors is not None else list(dict.fromkeys(str(r["actor"]) for r in rows))
     timed = any(r.get("time") is not None for r in rows)
     fig, [ax] = _start(size, title, caption)
@@ -1040,7 +1050,9 @@ def space_time(
         actor, state = str(event["actor"]), str(event["state"])
         step = _wrap(str(event["step"]), lane - 0.16, 6.5)
         shown = _wrap(state, last - 0.12, 6.5)
-        tall = 0.112 * max(step.count("\n") + 1, shown.count("\n") + 1) + 0.13
+        marks = [_wrap(str(hazard), lane - 0.12, 6.5, bold=True) for hazard in event.get("hazards", ())]
+        marked = sum(mark.count("\n") + 1 for mark in marks)
+        tall = 0.112 * max(step.count("\n") + 1 + marked, shown.count("\n") + 1) + 0.13
         middle = y + tall / 2
         ax.add_patch(Rectangle((first, y), width - first, tall, color=colours[state], alpha=0.28, linewidth=0))
         ax.add_patch(
@@ -1049,10 +1061,19 @@ def space_time(
         ax.text(width - last + 0.06, middle, shown, va="center", fontsize=6.5)
         box = (left[actor] + 0.05, y + 0.035), lane - 0.1, tall - 0.07
         shape = "round,pad=0,rounding_size=0.03"
-        ax.add_patch(
-            FancyBboxPatch(*box, boxstyle=shape, facecolor="white", edgecolor="#555555", linewidth=0.6, zorder=3)
-        )
-        ax.text(left[actor] + lane / 2, middle, step, ha="center", va="center", fontsize=6.5, zorder=4)
+        edge: dict[str, Any] = {"edgecolor": _HAZARD if marks else "#555555", "linewidth": 1.4 if marks else 0.6}
+        ax.add_patch(FancyBboxPatch(*box, boxstyle=shape, facecolor="white", **edge, zorder=3))
+        centre: dict[str, Any] = {
+            "x": left[actor] + lane / 2,
+            "ha": "center",
+            "va": "center",
+            "fontsize": 6.5,
+            "zorder": 4,
+        }
+        ax.text(y=middle - 0.056 * marked, s=step, **centre)
+        if marks:
+            below = middle + 0.056 * (step.count("\n") + 1)
+            ax.text(y=below, s="\n".join(marks), color=_HAZARD, weight="bold", **centre)
         mark = _tick(event.get("time", math.nan), "ns") if timed else str(k + 1)
         ax.text(first - 0.06, middle, mark, ha="right", va="center", fontsize=6.5, color="#555555")
         spans[actor] = (spans.get(actor, (middle, 0))[0], middle)
@@ -1065,10 +1086,14 @@ def space_time(
     ax.set(xlim=(0, width), ylim=(y, 0))
     ax.set_axis_off()
     _arrange(fig, [ax], y)
-    order = ["time" if timed else "#", "actor", "step", "state"]
-    frame = pd.DataFrame([{"#": str(k + 1), "time": r.get("time"), **r} for k, r in enumerate(rows)])[order]
-    table = text_table(frame.rename(columns={"state": "page is then"}), units={"time": "ns"}, keys=2)
-    return fig, _with_caption(title, table, caption)
+    return fig, _with_caption(title, lay_out(rows), caption)
+
+
+def _event_rows(events: Any) -> list[dict[str, Any]]:
+    given: list[Any] = events.to_dict("records") if isinstance(events, pd.DataFrame) else list(events)
+    if not given:
+        raise ValueError("no events")
+    return in_words(given) if isinstance(given[0], TraceStep) else [dict(event) for event in given]
 
 
 def _state_colours(states: Iterable[str]) -> dict[str, str]:
@@ -1076,7 +1101,7 @@ def _state_colours(states: Iterable[str]) -> dict[str, str]:
     for state in dict.fromkeys(states):
         known = [colour for word, colour in STATES.items() if re.search(rf"\b{word}", state, re.IGNORECASE)]
         spare = [colour for colour in _OTHER_STATES if colour not in found.values()] or list(_OTHER_STATES)
-        found[state] = (known or spare)[0]
+        found[state] = (known or spare)[0] if state else "#FFFFFF"
     return found
 
 
@@ -1086,6 +1111,7 @@ def matrix(
     colours: Mapping[str, str],
     *,
     caption: str,
+    texts: pd.DataFrame | None = None,
     title: str = "",
     corner: str = "",
     size: str = "two",
@@ -1097,9 +1123,12 @@ def matrix(
     table : DataFrame
         Index: designs, from top to bottom; columns: cases; cells: words.
     colours : mapping
-        Word to colour (`VERDICTS`): a cell takes that of the first word that it contains, or none.
+        Word to colour (`VERDICTS`, `FOUND`): a cell takes that of the first word that it contains, or none.
     caption, title, size
         As in `lines`.
+    texts : DataFrame, optional
+        What is written in the cells in the place of the words, of the same shape. Being short, it stands in narrow
+        columns with upright headings.
     corner : str, optional
         Heading of the designs.
 
@@ -1117,33 +1146,67 @@ def matrix(
         raise ValueError("no verdicts")
     fig, [ax] = _start(size, title, caption)
     width = fig.get_figwidth() - 2 * _PAD
-    first = min(1.45, 0.3 * width)
+    first = min(1.45 if texts is None else 2.4, 0.34 * width)
     cell = (width - first) / len(table.columns)
-    if cell < 0.5:
+    if cell < (0.5 if texts is None else 0.27):
         raise ValueError(f"{len(table.columns)} columns do not fit a width of {WIDTHS[size]} in")
-    heads = [_wrap(str(c), cell - 0.1, 7, bold=True) for c in table.columns]
-    top = 0.13 * max(text.count("\n") + 1 for text in heads) + 0.08
-    ax.text(0.04, top - 0.04, corner, va="bottom", fontsize=7, weight="bold")
-    for k, head in enumerate(heads):
-        ax.text(first + k * cell + 0.05, top - 0.04, head, va="bottom", fontsize=7, weight="bold")
+    top = _matrix_heads(ax, table, first, cell, corner, upright=texts is not None)
     y = top
-    for name, row in zip(table.index, table.itertuples(index=False), strict=True):
+    pad = 0.06 if texts is None else 0.03
+    shown = table if texts is None else texts
+    for k, name in enumerate(table.index):
         label_ = _wrap(label(str(name)), first - 0.08, 6.5)
-        texts = [_wrap(str(text), cell - 0.12, 6.5) for text in row]
-        tall = 0.112 * max(text.count("\n") + 1 for text in (label_, *texts)) + 0.1
+        cells = [_wrap(str(text), cell - 2 * pad, 6.5) for text in shown.iloc[k]]
+        tall = 0.112 * max(text.count("\n") + 1 for text in (label_, *cells)) + 0.1
         ax.text(0.04, y + tall / 2, label_, va="center", fontsize=6.5)
-        for k, (shown, text) in enumerate(zip(texts, row, strict=True)):
-            colour = next((c for word, c in colours.items() if word in str(text)), "#FFFFFF")
-            corner_at = (first + k * cell, y)
-            ax.add_patch(Rectangle(corner_at, cell, tall, facecolor=colour, edgecolor="white", linewidth=1))
-            ax.text(corner_at[0] + 0.06, y + tall / 2, shown, va="center", fontsize=6.5)
+        for j, (text, word) in enumerate(zip(cells, table.iloc[k], strict=True)):
+            colour = next((c for known, c in colours.items() if known in str(word)), "#FFFFFF")
+            at = (first + j * cell, y)
+            ax.add_patch(Rectangle(at, cell, tall, facecolor=colour, edgecolor="white", linewidth=1))
+            ax.text(at[0] + pad, y + tall / 2, text, va="center", fontsize=6.5)
         y += tall
     ax.set(xlim=(0, width), ylim=(y, 0))
     ax.set_axis_off()
     _arrange(fig, [ax], y)
+    text = _matrix_text(table, corner) if texts is None else _narrow_text(texts, corner)
+    return fig, _with_caption(title, text, caption)
+
+
+def _matrix_heads(ax: Axes, table: pd.DataFrame, first: float, cell: float, corner: str, upright: bool) -> float:
+    """Write the headings; upright where columns are narrow. Returns where the first row begins."""
+    heads = [str(c) if upright else _wrap(str(c), cell - 0.1, 7, bold=True) for c in table.columns]
+    top = 0.08 + (
+        max(_text_width(head, 7, bold=True) for head in heads)
+        if upright
+        else 0.13 * max(head.count("\n") + 1 for head in heads)
+    )
+    ax.text(0.04, top - 0.04, corner, va="bottom", fontsize=7, weight="bold")
+    for k, head in enumerate(heads):
+        place = first + k * cell + (cell / 2 if upright else 0.05)
+        look: dict[str, Any] = {"rotation": 90, "ha": "center"} if upright else {}
+        ax.text(place, top - 0.04, head, va="bottom", fontsize=7, weight="bold", **look)
+    return top
+
+
+def _matrix_text(table: pd.DataFrame, corner: str) -> str:
     names = pd.DataFrame({corner: [label(str(n)) for n in table.index]})
-    cells = table.reset_index(drop=True).astype(str)
-    return fig, _with_caption(title, text_table(pd.concat([names, cells], axis=1)), caption)
+    return text_table(pd.concat([names, table.reset_index(drop=True).astype(str)], axis=1))
+
+
+def _narrow_text(texts: pd.DataFrame, corner: str) -> str:
+    """Give the columns letters, so that all stand side by side; designs take the room that is left."""
+    letters = [chr(ord("A") + k) for k in range(texts.shape[1])]
+    columns = [[letter, *map(str, texts.iloc[:, k])] for k, letter in enumerate(letters)]
+    widths = [max(map(len, column)) for column in columns]
+    room = COLUMNS - sum(widths) - len(widths)
+    lines = []
+    for k, name in enumerate([corner, *(label(str(n)) for n in texts.index)]):
+        head, *more = textwrap.wrap(name, room) or [""]
+        row = " ".join(column[k].rjust(w) for column, w in zip(columns, widths, strict=True))
+        lines += [f"{head:<{room}} {row}".rstrip(), *more]
+    lines.insert(1, "-" * COLUMNS)
+    legend = ", ".join(f"{letter} {name}" for letter, name in zip(letters, texts.columns, strict=True))
+    return "\n".join(lines) + "\n\n" + textwrap.fill(legend, COLUMNS, break_on_hyphens=False)
 
 
 # ---------------------------------------------------------------------------------------------------------

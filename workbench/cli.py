@@ -1,4 +1,4 @@
-"""The command ``workbench``: what there is, one run, notebooks, figures, recorded traces.
+"""The command ``workbench``: what there is, one run, every interleaving, notebooks, figures, recorded traces.
 
 Exit status: 0 success; 1 failure; 2 wrong usage or input, with one line on standard error that says what,
 where, and what would be right; 130, 141 and 143 as a shell reports SIGINT, SIGPIPE and SIGTERM.
@@ -11,18 +11,17 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from workbench.cli_explore import add_explore, add_matrix
 from workbench.errors import UsageError, nearest
+from workbench.usage import INDENT, WIDTH, Add, Parser, add_json, commands, layout, pairs, print_json, whole_number
 
 # All else is imported where it is used: numba, pandas and pyarrow take longer than `--help` may.
 if TYPE_CHECKING:
     from workbench.simulate import Result
-
-WIDTH = 100
-INDENT = "  "
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,28 +87,6 @@ def _complain(error: object, status: int) -> int:
 # ---- arguments
 
 
-class _Parser(argparse.ArgumentParser):
-    """Wrong usage is a `UsageError`, and names the nearest right word."""
-
-    options: tuple[str, ...] = ()
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
-
-    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        """Add an argument, and remember its name for those who mistype it."""
-        self.options += tuple(name for name in names if name.startswith("-"))
-        return super().add_argument(*names, **settings)
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            raise argparse.ArgumentError(action, f"no {value!r}: {nearest(value, action.choices)}")
-
-    def error(self, message: str) -> NoReturn:
-        """Raise, where argparse would print its usage and exit."""
-        raise UsageError(f"{message} (see '{self.prog} --help')")
-
-
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments, unknown = _parser().parse_known_args(argv)
     parser = arguments.parser
@@ -122,17 +99,19 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="workbench",
         description="Experiments on how a kernel can know, and honour,\nthat get_user_pages() has pinned a page.",
         epilog="exit status: 0 success, 1 failure, 2 wrong usage or input (one line says what is wrong)\n"
         "example:\n  workbench simulate golden-race --design v4.17 --walk",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    add = _commands(parser)
+    add = commands(parser)
     _add_list(add)
     _add_simulate(add)
+    add_explore(add)
+    add_matrix(add)
     _add_run(add)
     _add_figures(add)
     _add_trace(add)
@@ -149,54 +128,6 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-_Command = Callable[[argparse.Namespace], int]
-_Add = Callable[..., _Parser]
-
-
-def _commands(parser: _Parser) -> _Add:
-    """Give a parser commands of its own; the returned function adds one."""
-    group = parser.add_subparsers(metavar="COMMAND", title="commands")
-    parser.set_defaults(parser=parser, commands=group.choices)
-
-    def add(name: str, summary: str, run: _Command | None, example: str, more: str = "") -> _Parser:
-        command = group.add_parser(
-            name,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.{more}",
-            epilog=f"example:\n  {example}",
-        )
-        command.set_defaults(parser=command, **({"run": run} if run else {}))
-        return command
-
-    return add
-
-
-def _add_json(parser: _Parser, what: str) -> None:
-    parser.add_argument("--json", action="store_true", help=f"print JSON: {what}")
-
-
-def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-
-
-def _print_json(value: object) -> None:
-    """JSON knows no NaN: what was not measured is null."""
-    from workbench.provenance import plain
-
-    print(json.dumps(_finite(plain(value)), indent=2, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 # ---- list
 
 
@@ -207,7 +138,7 @@ class _Entry(NamedTuple):
     parameters: list[dict[str, Any]] | None = None
 
 
-def _add_list(add: _Add) -> None:
+def _add_list(add: Add) -> None:
     example = "workbench list scenarios -v"
     parser = add("list", "list what there is, a line each: name, what it is, [source]", _list, example)
     parser.add_argument("group", nargs="?", choices=GROUPS, metavar="GROUP", help=f"{', '.join(GROUPS)}; default: all")
@@ -217,7 +148,7 @@ def _add_list(add: _Add) -> None:
         action="store_true",
         help="scenarios and notebooks with their parameters: default, range with unit, meaning",
     )
-    _add_json(parser, "objects with name, what, source, parameters")
+    add_json(parser, "objects with name, what, source, parameters")
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -228,7 +159,7 @@ def _list(arguments: argparse.Namespace) -> int:
             group: [{k: v for k, v in entry._asdict().items() if v is not None} for entry in entries]
             for group, entries in found.items()
         }
-        _print_json(listed[arguments.group] if arguments.group else listed)
+        print_json(listed[arguments.group] if arguments.group else listed)
         return 0
     for group, entries in found.items():
         indent = "" if arguments.group else INDENT
@@ -244,7 +175,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _print_parameters(parameters: Sequence[Mapping[str, Any]], indent: str) -> None:
     rows = [(p["name"], json.dumps(p["default"]), p["values"], p["help"]) for p in parameters]
-    for line in _layout(rows, indent):
+    for line in layout(rows, indent):
         print(line)
 
 
@@ -354,7 +285,7 @@ GROUPS: dict[str, Callable[[], list[_Entry]]] = {
 # ---- simulate
 
 
-def _add_simulate(add: _Add) -> None:
+def _add_simulate(add: Add) -> None:
     summary = "run a scenario by the clock: metrics, counters, hazards"
     example = "workbench simulate direct-io --design v4.17 --design v6.12 --set qd=128 dio=iomap"
     more = (
@@ -379,10 +310,10 @@ def _add_simulate(add: _Add) -> None:
         default=[],
         help="parameters; `workbench list scenarios -v` gives defaults, ranges and units",
     )
-    parser.add_argument("--seed", metavar="N", type=_whole_number, default=1, help="of all that is random; default: 1")
+    parser.add_argument("--seed", metavar="N", type=whole_number, default=1, help="of all that is random; default: 1")
     parser.add_argument("--walk", action="store_true", help="print the log step by step, where the scenario keeps one")
     parser.add_argument("--out", metavar="FILE.parquet", type=Path, help="write the results to FILE too, a row each")
-    _add_json(parser, "one object, or an array of them for several designs; null: not measured")
+    add_json(parser, "one object, or an array of them for several designs; null: not measured")
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
@@ -393,7 +324,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     if arguments.scenario not in SCENARIOS:
         raise UsageError(f"no scenario {arguments.scenario!r}: {nearest(arguments.scenario, SCENARIOS)}")
     scenario = SCENARIOS[arguments.scenario]
-    given = _pairs(arguments.set)
+    given = pairs(arguments.set)
     parameters = {n: v for n, v in check_parameters(scenario.NAME, scenario.PARAMETERS, given).items() if n in given}
     _check_designs(arguments.design)
     if arguments.out:
@@ -405,22 +336,10 @@ def _simulate(arguments: argparse.Namespace) -> int:
         _write(results, arguments.out)
     if arguments.json:
         objects = [_as_object(result, arguments.walk) for result in results]
-        _print_json(objects if len(objects) > 1 else objects[0])
+        print_json(objects if len(objects) > 1 else objects[0])
     else:
         _print_results(results, arguments.walk)
     return 0
-
-
-def _pairs(texts: Iterable[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set {text}: name=value is needed")
-        if name in pairs:
-            raise UsageError(f"--set {text}: {name} is given twice")
-        pairs[name] = value
-    return pairs
 
 
 def _check_designs(texts: Sequence[str]) -> None:
@@ -507,24 +426,13 @@ def _print_table(kind: str, rows: Sequence[_Row], outcomes: Sequence["Result"]) 
 
     print()
     if len(outcomes) == 1:
-        lines = _layout([(kind, "value", "meaning")] + [(row.name, cell(row, 0), row.meaning) for row in rows])
+        lines = layout([(kind, "value", "meaning")] + [(row.name, cell(row, 0), row.meaning) for row in rows])
         print("\n".join(lines))
         return
     frame = pd.DataFrame({kind: [row.name for row in rows]})
     for i, outcome in enumerate(outcomes):
         frame[outcome.design] = [cell(row, i) for row in rows]
     print(text_table(frame))
-
-
-def _layout(rows: Sequence[Sequence[str]], indent: str = "", width: int = WIDTH) -> list[str]:
-    """Lay rows out in columns; the last column is wrapped where a line would be wider than `width`."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
-    lines: list[str] = []
-    for *cells, text in rows:
-        start = indent + "".join(f"{cell:<{w}}  " for cell, w in zip(cells, widths, strict=True))
-        wrapped = textwrap.wrap(text, width, initial_indent=start, subsequent_indent=" " * len(start))
-        lines += wrapped or [start.rstrip()]
-    return lines
 
 
 def _walk(result: "Result") -> list[str]:
@@ -538,7 +446,7 @@ def _walk(result: "Result") -> list[str]:
     for r in log:
         counts = (str(r["refcount"]), str(r["mapcount"]), str(r["pins"]))
         rows.append((number(r["time_ps"], "ps"), r["actor"], r["step"], *counts, newer.get(r["data"], "")))
-    head, *steps = _layout(rows)
+    head, *steps = layout(rows)
     title = (
         f"{result.scenario} under {result.design}: the page after each step, its flags where they changed "
         "(pins, and what memory is newer than, are ghost state: no tracker and no policy sees them)"
@@ -556,7 +464,7 @@ def _walk(result: "Result") -> list[str]:
 # ---- run, figures
 
 
-def _add_run(add: _Add) -> None:
+def _add_run(add: Add) -> None:
     example = "workbench run 01_golden_race -p quick=true --out figures"
     parser = add("run", "run one notebook through papermill; prints the path of the executed one", _run, example)
     parser.add_argument("notebook", metavar="NOTEBOOK", help="a name of `workbench list notebooks`, or an .ipynb file")
@@ -573,7 +481,7 @@ def _add_run(add: _Add) -> None:
     _add_out(parser)
 
 
-def _add_out(parser: _Parser) -> None:
+def _add_out(parser: Parser) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -592,14 +500,14 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_figures(add: _Add) -> None:
+def _add_figures(add: Add) -> None:
     summary = "run every notebook: all figures and tables"
     parser = add("figures", summary, _figures, "workbench figures --quick --out figures/quick")
     parser.add_argument("--quick", action="store_true", help="small inputs")
     parser.add_argument(
         "--jobs",
         metavar="N",
-        type=_whole_number,
+        type=whole_number,
         default=len(os.sched_getaffinity(0)),
         help="notebooks that run at the same time; default: as many as there are CPUs",
     )
@@ -635,9 +543,9 @@ def _warm() -> None:
 # ---- trace
 
 
-def _add_trace(add: _Add) -> None:
+def _add_trace(add: Add) -> None:
     example = "workbench trace show data/traces/r4k-qd32.csv.gz"
-    add_trace = _commands(add("trace", "read completions that were recorded on a real kernel", None, example))
+    add_trace = commands(add("trace", "read completions that were recorded on a real kernel", None, example))
     parser = add_trace("show", "sum a recorded trace up", _trace_show, example)
     _add_trace_input(parser)
     example = "workbench trace import report.txt -o report.parquet --format ftrace"
@@ -646,7 +554,7 @@ def _add_trace(add: _Add) -> None:
     parser.add_argument("-o", "--out", metavar="OUT.parquet", type=Path, required=True, help="file to be written")
 
 
-def _add_trace_input(parser: _Parser) -> None:
+def _add_trace_input(parser: Parser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
@@ -656,7 +564,7 @@ def _add_trace_input(parser: _Parser) -> None:
     parser.add_argument(
         "--format", metavar="F", default="auto", help="csv, ftrace, blkparse, fio, parquet; default: auto"
     )
-    _add_json(parser, "the summary, times in ns")
+    add_json(parser, "the summary, times in ns")
 
 
 def _trace_import(arguments: argparse.Namespace) -> int:
@@ -681,7 +589,7 @@ def _print_summary(trace: Any, as_json: bool) -> int:
 
     summary = summarise(trace)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return 0
 
     def several(name: str, unit: str = "1") -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from workbench.accelerate import at, inline, jit, step
-from workbench.mm import bio, gup, programs, reclaim, writeback
+from workbench.mm import bio
 from workbench.mm import registers as R
 from workbench.mm.world import (
     PRIO_IRQ,
@@ -25,7 +25,8 @@ from workbench.mm.world import (
     WAITING,
     tally,
 )
-from workbench.trackers.protocol import LOCK_ZONE, bytes_in_use
+from workbench.steps import run_step, spinlock_of
+from workbench.trackers.protocol import bytes_in_use
 
 CPU = np.dtype(
     [
@@ -338,174 +339,6 @@ def finish_bio(world, clock, b):
     """The device is done with a bio."""
     clock.cells[UNITS_FREE] += at(world.bio, b)["done_ps"] < 0
     bio.device_done(world, b)
-
-
-# ---- steps
-
-
-@step
-def spinlock_of(tracker, world, task):
-    """Spinlock that the task's next step runs under, or -1."""
-    program, pc = task["program"], task["pc"]
-    if program == programs.DIO_PROGRAM:
-        if pc == programs.D_PIN_PAGES:
-            return tracker.lock - 1
-        if pc == programs.D_FAULT_PTE:
-            return _page_table_lock(task)
-    elif program == programs.IRQ_PROGRAM:
-        if pc == programs.I_RELEASE:
-            return tracker.lock - 1
-    elif program == programs.KWORKER_PROGRAM:
-        if pc == programs.W_RELEASE:
-            return tracker.lock - 1
-    elif program == programs.WRITEBACK_PROGRAM:
-        if pc == programs.F_MKCLEAN:
-            return _page_table_lock(task)
-    elif pc == programs.R_UNMAP:
-        return _page_table_lock(task)
-    elif pc == programs.R_ISOLATE or pc == programs.R_PUTBACK:
-        return LOCK_ZONE - 1
-    return -1
-
-
-@inline
-def _page_table_lock(task):
-    return LOCK_ZONE + (task["page"] >> 9)
-
-
-@step
-def run_step(tracker, world, t):
-    """Run the next step of a task: one atomic action of the kernel."""
-    program = at(world.task, t)["program"]
-    if program == programs.DIO_PROGRAM:
-        _dio_step(tracker, world, t)
-    elif program == programs.IRQ_PROGRAM:
-        _irq_step(tracker, world, t)
-    elif program == programs.KWORKER_PROGRAM:
-        _kworker_step(tracker, world, t)
-    elif program == programs.WRITEBACK_PROGRAM:
-        _writeback_step(tracker, world, t)
-    else:
-        _kswapd_step(tracker, world, t)
-
-
-@step
-def _dio_step(tracker, world, t):
-    pc = at(world.task, t)["pc"]
-    if pc == programs.D_REAP:
-        bio.dio_reap(world, t)
-    elif pc == programs.D_BEGIN:
-        bio.dio_begin(world, t)
-    elif pc == programs.D_GUP_CALL:
-        gup.gup_call(tracker, world, t)
-    elif pc == programs.D_RANGE_LOCK:
-        gup.gup_range_lock(world, t)
-    elif pc == programs.D_RANGE_INSERT:
-        gup.gup_range_insert(tracker, world, t)
-    elif pc == programs.D_RANGE_UNLOCK:
-        gup.gup_range_unlock(tracker, world, t)
-    elif pc == programs.D_GUP_PAGES:
-        gup.gup_pages(tracker, world, t)
-    elif pc == programs.D_PIN_PAGES:
-        gup.pin_pages(tracker, world, t)
-    elif pc == programs.D_FAULT_LOCK:
-        gup.fault_lock(world, t)
-    elif pc == programs.D_PAGE_MKWRITE:
-        gup.page_mkwrite(world, t)
-    elif pc == programs.D_FAULT_PTE:
-        gup.fault_pte(world, t)
-    elif pc == programs.D_FAULT_UNLOCK:
-        gup.fault_unlock(world, t)
-    elif pc == programs.D_BUILD_BIO:
-        bio.build_bio(world, t)
-    elif pc == programs.D_SET_DIRTY:
-        bio.bio_set_pages_dirty(world, t)
-    else:
-        bio.dio_submit_bio(world, t)
-
-
-@step
-def _irq_step(tracker, world, t):
-    pc = at(world.task, t)["pc"]
-    if pc == programs.I_TAKE:
-        bio.irq_take_bio(world, t)
-    elif pc == programs.I_CHECK_DIRTY:
-        bio.bio_check_pages_dirty(tracker, world, t)
-    elif pc == programs.I_RELEASE:
-        bio.irq_release_pages(tracker, world, t)
-    elif pc == programs.I_DIO_COMPLETE:
-        bio.dio_bio_complete(world, t)
-    else:
-        bio.end_page_writeback(world, t)
-
-
-@step
-def _kworker_step(tracker, world, t):
-    pc = at(world.task, t)["pc"]
-    if pc == programs.W_TAKE:
-        bio.kworker_take(tracker, world, t)
-    elif pc == programs.W_SET_DIRTY:
-        bio.bio_dirty_fn(tracker, world, t)
-    elif pc == programs.W_RANGE_LOCK:
-        bio.release_range_lock(world, t)
-    elif pc == programs.W_RANGE_RELEASE:
-        bio.release_range(tracker, world, t)
-    elif pc == programs.W_RANGE_UNLOCK:
-        bio.release_range_unlock(world, t)
-    else:
-        bio.kworker_release(tracker, world, t)
-
-
-@step
-def _writeback_step(tracker, world, t):
-    pc = at(world.task, t)["pc"]
-    if pc == programs.F_SLEEP:
-        writeback.writeback_sleep(world, t)
-    elif pc == programs.F_FIND:
-        writeback.find_dirty(world, t)
-    elif pc == programs.F_LOCK_PAGE:
-        writeback.writeback_lock_page(world, t)
-    elif pc == programs.F_I_MMAP_LOCK:
-        writeback.writeback_i_mmap_lock(world, t)
-    elif pc == programs.F_MKCLEAN:
-        writeback.writeback_mkclean(world, t)
-    elif pc == programs.F_ASK:
-        writeback.ask(tracker, world, t)
-    elif pc == programs.F_I_MMAP_UNLOCK:
-        writeback.writeback_i_mmap_unlock(world, t)
-    elif pc == programs.F_DECIDE:
-        writeback.decide(world, t)
-    elif pc == programs.F_CLEAR_DIRTY:
-        writeback.clear_page_dirty_for_io(world, t)
-    elif pc == programs.F_SUBMIT_BIO:
-        writeback.writeback_submit_bio(world, t)
-    else:
-        writeback.wait_writeback(world, t)
-
-
-@step
-def _kswapd_step(tracker, world, t):
-    pc = at(world.task, t)["pc"]
-    if pc == programs.R_SLEEP:
-        reclaim.kswapd_sleep(world, t)
-    elif pc == programs.R_ISOLATE:
-        reclaim.isolate(world, t)
-    elif pc == programs.R_TRYLOCK:
-        reclaim.reclaim_trylock(world, t)
-    elif pc == programs.R_I_MMAP_LOCK:
-        reclaim.reclaim_i_mmap_lock(world, t)
-    elif pc == programs.R_UNMAP:
-        reclaim.reclaim_unmap(tracker, world, t)
-    elif pc == programs.R_I_MMAP_UNLOCK:
-        reclaim.reclaim_i_mmap_unlock(world, t)
-    elif pc == programs.R_TEST_DIRTY:
-        reclaim.test_dirty(world, t)
-    elif pc == programs.R_RELEASE_BUFFERS:
-        reclaim.try_to_release_page(world, t)
-    elif pc == programs.R_REMOVE_MAPPING:
-        reclaim.remove_mapping(tracker, world, t)
-    else:
-        reclaim.putback(world, t)
 
 
 # ---- the driver

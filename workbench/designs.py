@@ -15,11 +15,28 @@ from typing import Any
 
 import workbench.trackers
 from workbench.errors import UsageError, nearest
-from workbench.policies import CLEANING
+from workbench.policies import CLEANING, LONGTERM
 from workbench.trackers import virtual_vma
-from workbench.trackers.protocol import FIELDS, RANGE_AFTER, RANGE_BEFORE
+from workbench.trackers.protocol import AFTER_WALK, FIELDS, IN_GUP, RANGE_AFTER, RANGE_BEFORE
 
-ORDERS = ("write-protect-first", "check-first")
+# Parts of a design beside tracker, cleaning policies, longterm and pins: their values, the first by default.
+PARTS: dict[str, tuple[str, ...]] = {
+    "tracker": (),
+    "cleaning": tuple(CLEANING),
+    "reclaim": tuple(CLEANING),
+    "isize": tuple(CLEANING),
+    "order": ("write-protect-first", "check-first"),
+    "reclaim_asks": ("after", "before"),
+    "ext4": ("bug", "warn"),
+    "wait": ("locked", "unlocked"),
+    "journal": ("held", "dropped"),
+    "wait_asks": ("again", "once"),
+    "longterm": tuple(LONGTERM),
+    "pins": ("all", "none", "dio", "rdma"),
+    "fork": ("share", "ask"),
+    "truncate": ("ignore", "wait"),
+    "truncated": ("lost", "found"),
+}
 # Options of a tracker that are written behind its name, and the values that they take.
 OPTIONS: dict[str, dict[str, Any]] = {
     "release": {
@@ -28,10 +45,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "backpointer": virtual_vma.BACKPOINTER,
     },
     "when": {"before": RANGE_BEFORE, "after": RANGE_AFTER},
-    "charge": {"leftmost": virtual_vma.LEFTMOST, "rightmost": virtual_vma.RIGHTMOST},
+    "charge": {"leftmost": virtual_vma.LEFTMOST, "rightmost": virtual_vma.RIGHTMOST, "any": virtual_vma.ANY},
     "early_exit": {"yes": 1, "no": 0},
     "subtract_mapcount": {"yes": 1, "no": 0},
+    "learns": {"with": IN_GUP, "after": AFTER_WALK},
 }
+CALLERS_THAT_PIN = ("dio", "rdma")
 
 
 @dataclass(frozen=True)
@@ -53,8 +72,20 @@ class Design:
         ``before`` or ``after`` unmapping.
     fs_bug : bool
         ext4 meets a dirty page without buffers with BUG_ON (before 2022), or warns and drops the data.
-    wait_locked : bool
-        Policy ``wait`` holds the page lock while it waits.
+    wait_locked, wait_journal : bool
+        Policy ``wait`` holds the page lock, and the journal handle, while it waits.
+    wait_once : bool
+        Policy ``wait`` does not ask again after it has waited.
+    longterm : frozenset of str
+        Rules for long-term pins (`policies.LONGTERM`).
+    pins : frozenset of str
+        Callers that tell the tracker (`CALLERS_THAT_PIN`); the others take plain references.
+    fork_asks : bool
+        fork asks whether an anonymous page is pinned and copies it then, and write faults go by PG_anon_exclusive.
+    truncate_waits : bool
+        Truncation of a DAX file waits until its pages are idle.
+    truncated_lost : bool
+        The range of a page that has left its file can't be found by the page.
     """
 
     name: str
@@ -68,20 +99,31 @@ class Design:
     reclaim_asks: str = "after"
     fs_bug: bool = True
     wait_locked: bool = True
+    wait_journal: bool = True
+    wait_once: bool = False
+    longterm: frozenset[str] = frozenset({"allow"})
+    pins: frozenset[str] = frozenset(CALLERS_THAT_PIN)
+    fork_asks: bool = False
+    truncate_waits: bool = False
+    truncated_lost: bool = True
 
 
 PRESETS = {
-    "v4.17": "tracker=none,cleaning=ignore",
-    "hubbard-v1": "tracker=flag-sticky,cleaning=ignore,reclaim=skip,reclaim_asks=before",
-    "hubbard-v2": "tracker=lru-count,cleaning=skip/wait,reclaim=skip,isize=wait,reclaim_asks=before,order=check-first",
-    "kara-virtual-vma": "tracker=vma-common:release=count,cleaning=skip/wait,isize=wait",
-    "v6.12": "tracker=bias,cleaning=ignore,reclaim=skip,reclaim_asks=after,ext4=warn",
+    "v4.17": "tracker=none,cleaning=ignore,longterm=refuse-dax",
+    "hubbard-v1": "tracker=flag-sticky,cleaning=ignore,reclaim=skip,reclaim_asks=before,longterm=refuse-dax",
+    "hubbard-v2": "tracker=lru-count,cleaning=skip/wait,reclaim=skip,isize=wait,reclaim_asks=before,order=check-first,"
+    "longterm=refuse-dax",
+    "kara-virtual-vma": "tracker=vma-common:release=count,cleaning=skip/wait,isize=wait,longterm=refuse-dax",
+    "v5.7": "tracker=bias,cleaning=ignore,pins=rdma,longterm=refuse-dax+migrate-cma,truncate=wait",
+    "v6.12": "tracker=bias,cleaning=ignore,reclaim=skip,reclaim_asks=after,ext4=warn,"
+    "longterm=refuse+refuse-dax+migrate-first,fork=ask,truncate=wait",
 }
 PRESET_SOURCES = {
     "v4.17": "the kernel that the 2018 reports are about: nobody can tell a pin",
     "hubbard-v1": "Hubbard 2018-06-16: PG_dma_pinned; try_to_unmap_one fails, page_mkclean untouched",
     "hubbard-v2": "Hubbard 2018-07-01, 20180702005654.20369-7-jhubbard: off-LRU; asks first; skips or waits",
     "kara-virtual-vma": "Kara 2018-06-19 to 06-25: range in i_mmap; per-caller table of 2018-06-28",
+    "v5.7": "3faa52c03f44: bias for FOLL_PIN, which direct IO does not use yet; nobody asks; DAX truncation waits",
     "v6.12": "v6.12 mm/gup.c, mm/vmscan.c: bias; only reclaim asks; ext4 warns and drops (2022)",
 }
 
@@ -128,23 +170,32 @@ def _from_parts(name: str, text: str) -> Design:
         if key in parts:
             raise UsageError(f"design {text!r}: {key} is given twice")
         parts[key] = value
-    known = ("tracker", "cleaning", "reclaim", "isize", "order", "reclaim_asks", "ext4", "wait", "longterm")
     for key in parts:
-        if key not in known:
-            raise UsageError(f"design part {key!r}: {nearest(key, known)}")
+        if key not in PARTS:
+            raise UsageError(f"design part {key!r}: {nearest(key, PARTS)}")
     if "tracker" not in parts:
         raise UsageError(f"design {text!r}: it needs tracker=NAME: {', '.join(trackers())}")
     tracker_name, tracker = parse_tracker(parts["tracker"])
     cleaning = _cleaning(parts)
-    _choice("longterm", parts.get("longterm", "allow"), ("allow",))
+
+    def chosen(key: str) -> str:
+        return _choice(key, parts.get(key, PARTS[key][0]), PARTS[key])
+
     return Design(
         name=name,
         tracker_name=tracker_name,
         tracker=tracker,
-        order=_choice("order", parts.get("order", ORDERS[0]), ORDERS),
-        reclaim_asks=_choice("reclaim_asks", parts.get("reclaim_asks", "after"), ("before", "after")),
-        fs_bug=_choice("ext4", parts.get("ext4", "bug"), ("bug", "warn")) == "bug",
-        wait_locked=_choice("wait", parts.get("wait", "locked"), ("locked", "unlocked")) == "locked",
+        order=chosen("order"),
+        reclaim_asks=chosen("reclaim_asks"),
+        fs_bug=chosen("ext4") == "bug",
+        wait_locked=chosen("wait") == "locked",
+        wait_journal=chosen("journal") == "held",
+        wait_once=chosen("wait_asks") == "once",
+        longterm=_several("longterm", parts.get("longterm", "allow"), LONGTERM),
+        pins=_several("pins", parts.get("pins", "all"), ("all", "none", *CALLERS_THAT_PIN)),
+        fork_asks=chosen("fork") == "ask",
+        truncate_waits=chosen("truncate") == "wait",
+        truncated_lost=chosen("truncated") == "lost",
         **cleaning,
     )
 
@@ -153,6 +204,12 @@ def _choice(what: str, value: str, known: Any) -> str:
     if value not in known:
         raise UsageError(f"design part {what}={value}: {nearest(value, known)}")
     return value
+
+
+def _several(what: str, value: str, known: Any) -> frozenset[str]:
+    """Words joined by ``+``; ``all`` stands for every caller, and ``none`` for no one."""
+    words = {_choice(what, word, known) for word in value.split("+")}
+    return frozenset(CALLERS_THAT_PIN if "all" in words else words - {"none"})
 
 
 def _cleaning(parts: dict[str, str]) -> dict[str, str]:
@@ -190,19 +247,25 @@ def parse_tracker(text: str) -> tuple[str, Any]:
     chosen: dict[str, int] = {}
     for option in options:
         key, _, value = option.partition("=")
-        if key not in OPTIONS or key not in base._fields:
-            allowed = [o for o in OPTIONS if o in base._fields]
+        allowed = _options_of(base)
+        if key not in allowed:
             raise UsageError(f"tracker {name}, option {key!r}: {nearest(key, allowed) if allowed else 'it has none'}")
         if key in chosen:
             raise UsageError(f"tracker {name}: option {key} is given twice")
         if value not in OPTIONS[key]:
             raise UsageError(f"tracker {name}, {key}={value}: {nearest(value, OPTIONS[key])}")
-        chosen[key] = OPTIONS[key][value]
+        chosen["when" if key == "learns" else key] = OPTIONS[key][value]
     if "release" in base._fields:
         release = next((o for o in options if o.startswith("release=")), "release=split")
         base = known[f"{name}:{release}"]
         options = [release, *(o for o in options if not o.startswith("release="))]
     return ":".join([name, *options]), base._replace(**chosen)
+
+
+def _options_of(tracker: Any) -> list[str]:
+    """Options that a tracker has: of its fields; ranges go in before or after, pages are learnt with GUP or after."""
+    has = {"when": tracker.when >= RANGE_BEFORE, "learns": tracker.when == IN_GUP}
+    return [name for name in OPTIONS if has.get(name, name in tracker._fields)]
 
 
 def load_tracker(path: Path, class_name: str) -> Any:

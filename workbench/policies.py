@@ -19,3 +19,13 @@ CALLERS = {
     "reclaim": "reclaim (shrink_page_list)",
     "isize": "pagecache_isize_extended",
 }
+
+# Rules for long-term pins (FOLL_LONGTERM); a design names several with "+".
+LONGTERM = {
+    "allow": "pin whatever is asked for",
+    "refuse": "refuse long-term pins of file pages that writeback has to keep track of (v6.5, Stoakes 2023-05-04)",
+    "refuse-dax": "refuse long-term pins of DAX pages (v4.15 get_user_pages_longterm)",
+    "migrate-first": "move pages out of CMA and ZONE_MOVABLE before they are pinned (v5.13, Tatashin 2021-02-11)",
+    "migrate-cma": "move pages out of CMA before they are pinned (v5.2)",
+}
+LONGTERM_REFUSE, LONGTERM_REFUSE_DAX, LONGTERM_MIGRATE, LONGTERM_MIGRATE_CMA = 1, 2, 4, 8

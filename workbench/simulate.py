@@ -12,15 +12,15 @@ from workbench import accelerate, clock, costs, designs, provenance
 from workbench.errors import UsageError, nearest
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED
+from workbench.mm.packing import MAX_PAGES
 from workbench.mm.page import FLAGS, PG_CACHED, PG_LOCKED, PG_LRU, PG_PRIVATE, PG_WRITEBACK, TAG_WRITEBACK
-from workbench.mm.programs import PROGRAMS, step_name
-from workbench.mm.world import DEAD, WAIT_WORK, WAITING, WAITS, World, bucket_values
-from workbench.scenarios import direct_io, golden_race
+from workbench.mm.programs import PROGRAMS, RDMA_PROGRAM, step_name
+from workbench.mm.world import DEAD, IDLE, RUNNABLE, SLEEPING, WAIT_FORK, WAITING, WAITS, World, bucket_values
+from workbench.scenarios import SCENARIOS
 from workbench.scenarios.base import Setup, apply_design
 from workbench.trackers.protocol import LOCK_ZONE, RANGE_BEFORE, is_pinned
-from workbench.trackers.virtual_vma import COUNT
+from workbench.trackers.virtual_vma import COUNT, SPLIT
 
-SCENARIOS = {s.NAME: s for s in (golden_race, direct_io)}
 DRAW_BLOCK = 1 << 16
 SAMPLES = 512
 PS_PER_S = 10**12
@@ -53,6 +53,8 @@ class Result:
         Walk-through, where the scenario keeps one.
     stuck : list of str
         Tasks that wait at the end for what will not come.
+    held : int
+        Pins that memory regions hold at the end.
     provenance : dict
     """
 
@@ -67,6 +69,7 @@ class Result:
     series: pd.DataFrame
     log: pd.DataFrame
     stuck: list[str]
+    held: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
@@ -129,28 +132,33 @@ def simulate(
     chosen = designs.parse(design)
     streams = [np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(seed).spawn(2)]
     setup, complete = SCENARIOS[scenario].build(parameters, streams[0], chosen.tracker.when >= RANGE_BEFORE)
+    tracker = chosen.tracker
+    if "bias" in tracker._fields:
+        tracker = tracker._replace(bias=complete["bias"])
     world = setup.world
     apply_design(world, chosen)
+    world.sys[R.WATCH] = len(world.page) <= MAX_PAGES  # what callers know to be complete: kept in small worlds only
     world.sys[R.COST : R.COST + len(R.COUNTERS)] = cost_table.picoseconds()
     if pages_per_step:
         world.sys[R.PAGES_PER_STEP] = pages_per_step
     ticker = new_clock(setup)
-    logs = drive(chosen.tracker, setup, ticker, streams[1])
+    logs = drive(tracker, setup, ticker, streams[1])
     stuck = _stuck(setup)
     if not stuck and not world.sys[R.FS_BUG]:  # a thread killed by BUG_ON keeps what it held
-        check_conservation(chosen.tracker, world)
+        check_conservation(tracker, world)
     return Result(
         scenario=scenario,
         design=design,
         parameters=complete,
         seed=seed,
-        metrics=_metrics(chosen.tracker, setup, ticker),
+        metrics=_metrics(tracker, setup, ticker),
         counters={name: int(world.sys[i]) for i, name in enumerate(R.COUNTERS)},
         locks=_locks(world, ticker),
         histograms={name: _histogram(world, i) for i, name in enumerate(R.HISTOGRAMS)},
         series=_series(ticker),
         log=_log_frame(setup, logs),
         stuck=stuck,
+        held=int(_held_by_regions(tracker, world)[0].sum()),
         provenance=provenance.provenance(
             scenario=scenario,
             design=design,
@@ -175,7 +183,7 @@ def _driver(tracker_class: Any) -> Any:
 
 
 def new_clock(setup: Setup) -> clock.Clock:
-    """Lay out the driver's state; every task that is runnable is queued on its CPU."""
+    """Lay out the driver's state; runnable tasks are queued on their CPUs, and those that sleep have their timers."""
     world = setup.world
     cpus, tasks = int(world.sys[R.CPUS]), len(world.task)
     page_tables = len(world.page) // 512 + 1
@@ -198,8 +206,11 @@ def new_clock(setup: Setup) -> clock.Clock:
     ticker.cells[clock.PER_PAGE_PS] = setup.per_page_ps
     ticker.cells[clock.SAMPLE_PERIOD] = 1_000_000
     ticker.cells[clock.LOG_PAGE] = setup.log_page
-    for t in range(2 * cpus, tasks):
-        clock.make_runnable(world, ticker, t)
+    for t, task in enumerate(world.task):
+        if task["state"] == RUNNABLE:
+            clock.make_runnable(world, ticker, t)
+        elif task["state"] == SLEEPING:
+            clock.push_event(ticker, int(task["until_ps"]), clock.TIMER, t)
     return ticker
 
 
@@ -232,30 +243,34 @@ def drive(tracker: Any, setup: Setup, ticker: clock.Clock, rng: np.random.Genera
 
 
 def _stuck(setup: Setup) -> list[str]:
-    """Tasks that have not ended and are not merely idle."""
+    """Tasks that have not ended and are not merely idle: a child whose fork is stuck is none of these."""
     found = []
     for name, task in zip(setup.task_names, setup.world.task, strict=True):
-        idle = task["state"] == DEAD or (task["state"] == WAITING and task["wait_kind"] == WAIT_WORK)
-        if not idle:
+        idle = task["state"] == WAITING and task["wait_kind"] in (*IDLE, WAIT_FORK)
+        if task["state"] != DEAD and not idle:
             found.append(f"{name} waits for {WAITS[task['wait_kind']]}")
     return found
 
 
 def check_conservation(tracker: Any, world: World) -> None:
-    """At rest, pins taken are pins released, and no reference, range, bio or page is left over.
+    """At rest pins are released, or held by idle memory regions, and no reference, range, bio or page is left over.
 
     Raises
     ------
     ConservationError
     """
     sys, page = world.sys, world.page
-    _expect("pins taken = pins released", int(sys[R.PINS]), int(sys[R.UNPINS]))
-    _expect("pages with a true pin", 0, int(np.count_nonzero(page["ghost_pins"])))
+    held, ranges = _held_by_regions(tracker, world)
+    _expect("pins taken and not released", int(held.sum()), int(sys[R.PINS] - sys[R.UNPINS]))
+    _expect("pages whose true pins are not those held", 0, int(np.count_nonzero(page["ghost_pins"] != held)))
     cached = (page["flags"] & PG_CACHED) != 0
     base = cached.astype(np.int64) + (page["_mapcount"] + 1) + ((page["flags"] & PG_PRIVATE) != 0)
-    _expect("pages whose references are not at their base", 0, int(np.count_nonzero(page["_refcount"] != base)))
+    per_pin = tracker.bias if sys[R.PIN_RDMA] and "bias" in tracker._fields else 1
+    wrong = page["_refcount"] != base + held * per_pin
+    _expect("pages whose references are not at their base", 0, int(np.count_nonzero(wrong)))
     on_lru = (page["flags"] & PG_LRU) != 0
-    _expect("cached pages that are not on the LRU", 0, int(np.count_nonzero(cached & ~on_lru & ~_locked(page))))
+    strayed = cached & ~on_lru & ~_locked(page) & (held == 0) & (sys[R.DAX] == 0)
+    _expect("cached pages that are not on the LRU", 0, int(np.count_nonzero(strayed)))
     _expect("pages on the LRU", int(sys[R.LRU_PAGES]), int(np.count_nonzero(on_lru)))
     _expect("bio rows in use", 0, len(world.bio) - _free_bios(world))
     _expect("pages that are locked", 0, int(sys[R.PAGES_LOCKED]))
@@ -263,10 +278,31 @@ def check_conservation(tracker: Any, world: World) -> None:
     _expect("pages under writeback", 0, int(np.count_nonzero(under_writeback)))
     _expect("device tags in use", 0, int(sys[R.TAGS] - sys[R.TAGS_FREE]))
     left = int(np.count_nonzero(world.node["kind"] == KIND_PINNED))
-    may_stay = getattr(tracker, "release", None) == COUNT  # charged to the wrong range, one may stay for ever
-    _expect("pinned ranges that stay", left if may_stay else 0, left)
+    _expect("pinned ranges that stay", left if _ranges_may_stay(tracker, world) else ranges, left)
     _expect("pinned ranges in the tree", int(sys[R.LIVE_RANGES]), left)
     _expect("ranges in = ranges out", int(sys[R.RANGES] + sys[R.SPLITS]), int(sys[R.RANGES_GONE]) + left)
+
+
+def _held_by_regions(tracker: Any, world: World) -> tuple[np.ndarray, int]:
+    """Pins of each page by the registrations of memory regions that are still there, and ranges that stand for them."""
+    held = np.zeros(len(world.page), np.int64)
+    registrations = 0
+    for task in world.task[world.task["program"] == RDMA_PROGRAM]:
+        d = int(task["flight_head"])
+        while d >= 0:
+            region = world.dio[d]
+            held[region["page"] : region["page"] + region["nr_pages"]] += 1
+            registrations += 1
+            d = int(region["next"])
+    in_tree = world.sys[R.PIN_RDMA] and not world.sys[R.FRAMES] and tracker.when >= RANGE_BEFORE
+    return held, registrations if in_tree else 0
+
+
+def _ranges_may_stay(tracker: Any, world: World) -> bool:
+    """Charged to the wrong range, another may stay for ever; so may one that truncated pages can't be traced to."""
+    release = getattr(tracker, "release", None)
+    lost = world.sys[R.TRUNCATED_PAGES] and world.sys[R.TRUNCATED_LOST]
+    return release == COUNT or bool(release == SPLIT and lost)
 
 
 def _locked(page: np.ndarray) -> np.ndarray:

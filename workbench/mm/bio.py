@@ -10,20 +10,31 @@ finding a range from a page needs ``page->mapping``.
 
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
-from workbench.mm.gup import locked_batch
+from workbench.mm.gup import learns, locked_batch
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.page import (
+    COPY_READ,
+    EVER_PINNED,
+    FRAME_CMA,
+    KNOWN,
+    KNOWN_IN_COPY,
     NEWER_THAN_COPY,
     NEWER_THAN_DISK,
+    PG_ANON,
+    PG_CACHED,
     PG_DIRTY,
     PG_LOCKED,
+    PG_LRU,
     PG_WAITERS,
     PG_WRITEBACK,
     TAG_WRITEBACK,
+    WANTED,
+    WANTED_IN_COPY,
     ghost_unpin,
     ghost_write,
     has,
     lock_page,
+    lru_del,
     mark_dirty,
     page_of,
     wake_pin_waiters,
@@ -36,6 +47,7 @@ from workbench.mm.programs import (
     D_REAP,
     D_SET_DIRTY,
     D_SUBMIT_BIO,
+    DIO_PROGRAM,
     I_CHECK_DIRTY,
     I_DIO_COMPLETE,
     I_END_WRITEBACK,
@@ -49,11 +61,17 @@ from workbench.mm.programs import (
     W_TAKE,
 )
 from workbench.mm.world import (
+    AT_NONE,
+    AT_QUEUE,
+    AT_STARTED,
     DEAD,
     READ,
     SLEEPING,
+    TRANSFER,
     WAIT_BIO,
+    WAIT_CQ,
     WAIT_DIO,
+    WAIT_JOURNAL,
     WAIT_TAG,
     WAIT_WORK,
     WAIT_WRITEBACK,
@@ -64,7 +82,7 @@ from workbench.mm.world import (
     wake,
     wake_all,
 )
-from workbench.trackers.protocol import RANGE_BEFORE, unpin, unpin_range
+from workbench.trackers.protocol import NEVER, RANGE_BEFORE, page_freed, unpin, unpin_range
 
 # ---- rows and lists
 
@@ -85,6 +103,7 @@ def free_bio(world, b):
     while b >= 0:
         row = at(world.bio, b)
         after = row["seg_next"]
+        row["nr_pages"] = 0
         row["bi_next"] = world.sys[R.FREE_BIO]
         world.sys[R.FREE_BIO] = b
         world.sys[R.BIO_ROWS] -= 1
@@ -148,7 +167,7 @@ def dio_begin(world, t):
     """Begin the next direct IO of the plan in a free slot, not before its time; exit when all have begun."""
     sys = world.sys
     task = at(world.task, t)
-    if sys[R.IOS_LEFT] == 0:
+    if sys[R.IOS_LEFT] == 0 or task["transfers"] == 0:
         task["state"] = DEAD
         sys[R.SUBMITTERS] -= 1
         return
@@ -157,6 +176,8 @@ def dio_begin(world, t):
         task["until_ps"] = row["at_ps"]
         task["state"] = SLEEPING
         return
+    if task["transfers"] > 0:
+        task["transfers"] -= 1
     sys[R.PLAN_NEXT] += 1
     sys[R.IOS_LEFT] -= 1
     sys[R.IOS_OUT] += 1
@@ -229,6 +250,9 @@ def build_bio(world, t):
     """Put the pages that GUP gave into the bio at hand, up to where it must end."""
     task = at(world.task, t)
     dio = at(world.dio, task["dio"])
+    if task["bio"] < 0 and world.sys[R.JOURNAL_HANDLES] > 0 and not world.sys[R.DIO_IOMAP]:
+        wait(task, WAIT_JOURNAL, -1)  # get_block: a commit waits for those who hold a handle, and this waits for it
+        return
     b = alloc_bio_row(world)
     if b < 0:
         wait(task, WAIT_BIO, -1)
@@ -308,6 +332,7 @@ def device_push(world, b):
     """Hand a bio to the device's queue."""
     sys = world.sys
     at(world.bio, b)["bi_next"] = -1
+    at(world.bio, b)["at_device"] = AT_QUEUE
     if sys[R.DEVICE_HEAD] < 0:
         sys[R.DEVICE_HEAD] = b
     else:
@@ -345,30 +370,76 @@ def dio_submit_bio(world, t):
 def device_start(world, b):
     """The device begins with a bio; a writeback's pages are read now, at one instant."""
     row = at(world.bio, b)
+    row["at_device"] = AT_STARTED
     if row["op"] == WRITEBACK:
         for p in range(row["page"], row["page"] + row["nr_pages"]):
-            page_of(world, p)["ghost_data"] &= ~NEWER_THAN_COPY
+            page = page_of(world, p)
+            page["ghost_data"] &= ~NEWER_THAN_COPY
+            page["ghost_data"] |= COPY_READ | (page["ghost_data"] & (KNOWN | WANTED)) * (KNOWN_IN_COPY // KNOWN)
 
 
 @jit
 def device_done(world, b):
-    """The device has finished: what it read lands in memory at this instant, and it raises an interrupt."""
+    """The device has finished: what it read lands in memory at this instant, and it raises an interrupt.
+
+    A transfer into a memory region raises none: its thread polls for it.
+    """
     head = at(world.bio, b)
     row = b
-    while row >= 0 and head["op"] == READ:
+    while row >= 0 and (head["op"] == READ or head["op"] == TRANSFER):
         run = at(world.bio, row)
         for p in range(run["page"], run["page"] + run["nr_pages"]):
-            page = page_of(world, p)
-            ghost_write(page)
-            if has(page, PG_WRITEBACK):
-                world.sys[R.UNSTABLE_WRITE] += 1
+            _land(world, page_of(world, p))
         row = run["seg_next"]
     head["done_ps"] = world.sys[R.NOW]
+    head["at_device"] = AT_NONE
     world.sys[R.TAGS_FREE] += 1
     wake_all(world, WAIT_TAG, -1)
+    if head["op"] == TRANSFER:
+        dio = at(world.dio, head["dio"])
+        dio["refcount"] = 0
+        free_bio(world, b)
+        wake(world, dio["task"], WAIT_CQ)
+        return
     t = int(head["cpu"])
     push_bio(world, at(world.task, t), b)
     wake(world, t, WAIT_WORK)
+
+
+@inline
+def _land(world, page):
+    """DMA changes a page."""
+    ghost_write(page)
+    if has(page, PG_WRITEBACK):
+        world.sys[R.UNSTABLE_WRITE] += 1
+    if not has(page, PG_CACHED | PG_ANON):
+        world.sys[R.TRUNCATE_WRITE] += 1
+
+
+@jit
+def learn_completion(world, d):
+    """The caller learns that a transfer is complete: what it brought, and is not on disk, is known from here on.
+
+    Not of a page on which another transfer is in flight: nobody can know what is in it.
+    """
+    dio = at(world.dio, d)
+    for p in range(dio["page"], dio["page"] + dio["nr_pages"]):
+        page = page_of(world, p)
+        if not page["ghost_data"] & NEWER_THAN_DISK or _other_transfer(world, d, p):
+            continue
+        in_copy = page["ghost_data"] & (COPY_READ | NEWER_THAN_COPY) == COPY_READ
+        page["ghost_data"] &= ~KNOWN_IN_COPY
+        page["ghost_data"] |= KNOWN | KNOWN_IN_COPY if in_copy else KNOWN
+
+
+@jit
+def _other_transfer(world, d, p):
+    for other in range(len(world.dio)):
+        dio = at(world.dio, other)
+        covers = dio["page"] <= p and p < dio["page"] + dio["nr_pages"]
+        if other != d and covers and dio["refcount"] > 0 and dio["op"] == READ:
+            return True
+    return False
 
 
 # ---- interrupt
@@ -400,10 +471,10 @@ def bio_check_pages_dirty(tracker, world, t):
     """Release here, or let a kworker do it: a page is clean again, or the release may sleep."""
     task = at(world.task, t)
     head = at(world.bio, task["bio"])
-    if head["op"] == READ and _any_clean(world, task["bio"]):
+    if head["op"] == READ and (_any_clean(world, task["bio"]) or world.sys[R.DIRTY_ALWAYS]):
         head["redirty"] = 1
         world.sys[R.DEFERRED_DIRTY] += 1
-    if head["redirty"] or tracker.when >= RANGE_BEFORE:
+    if head["redirty"] or learns(tracker, world, DIO_PROGRAM, head["page"]) >= RANGE_BEFORE:
         world.sys[R.DEFERRED_UNPIN] += 1
         _queue_work(world, task)
         task["pc"] = I_DIO_COMPLETE
@@ -446,6 +517,7 @@ def release_pages(tracker, world, t):
     """
     task = at(world.task, t)
     left = locked_batch(tracker, world)
+    when = learns(tracker, world, DIO_PROGRAM, at(world.bio, task["bio"])["page"])
     while True:
         row = at(world.bio, task["row"])
         p = int(task["page"])
@@ -454,12 +526,7 @@ def release_pages(tracker, world, t):
         tally(world, R.ATOMIC, end - p)
         tally(world, R.PUT_PAGE, end - p)
         while p < end:
-            page = page_of(world, p)
-            page["_refcount"] -= 1
-            if tracker.when < RANGE_BEFORE:
-                unpin(tracker, world, p, row["handle"])
-                ghost_unpin(world, page)
-                wake_pin_waiters(world, p)
+            put_pinned_page(tracker, world, p, when, row["handle"])
             p += 1
         task["page"] = p
         if p < row["page"] + row["nr_pages"]:
@@ -470,6 +537,35 @@ def release_pages(tracker, world, t):
     free_bio(world, task["bio"])
     task["bio"] = -1
     return True
+
+
+@step
+def put_pinned_page(tracker, world, p, when, handle):
+    """Unpin a page, of which the tracker was told so, and put it; the last reference frees what has left its file.
+
+    The pin of one that a range covered has ended when the range was released.
+    """
+    page = page_of(world, p)
+    page["_refcount"] -= 1
+    if when < RANGE_BEFORE:
+        if when != NEVER:
+            unpin(tracker, world, p, handle)
+        ghost_unpin(world, page)
+    if when < RANGE_BEFORE or world.sys[R.DAX]:  # truncation of a DAX file waits for references
+        wake_pin_waiters(world, p)
+    if page["_refcount"] == 0:
+        free_page(tracker, world, p)
+
+
+@step
+def free_page(tracker, world, p):
+    """The last reference is gone: the page, or frame, is free for another use."""
+    page = page_of(world, p)
+    if has(page, PG_LRU):
+        lru_del(world, p)
+    page["flags"] &= PG_LOCKED | PG_WAITERS | FRAME_CMA
+    page["ghost_data"] &= 0 if world.sys[R.FRAMES] else EVER_PINNED  # a row of a file is the same offset for ever
+    page_freed(tracker, world, p)
 
 
 @step
@@ -490,6 +586,8 @@ def dio_bio_complete(world, t):
     dio["refcount"] -= 1
     if dio["refcount"] > 0:
         return
+    if sys[R.WATCH] and dio["op"] == READ:
+        learn_completion(world, d)
     submitter = at(world.task, dio["task"])
     histogram_add(world, R.LATENCY, sys[R.NOW] - dio["began_ps"])
     histogram_add(world, R.OVERTAKES, _leave_flight(world, submitter, d))
@@ -512,6 +610,8 @@ def end_page_writeback(world, t):
     for p in range(row["page"], row["page"] + row["nr_pages"]):
         page = page_of(world, p)
         page["flags"] &= ~(PG_WRITEBACK | TAG_WRITEBACK)
+        in_copy = page["ghost_data"] & (KNOWN_IN_COPY | WANTED_IN_COPY)
+        page["ghost_data"] &= ~(COPY_READ | in_copy | in_copy // (KNOWN_IN_COPY // KNOWN))
         if not page["ghost_data"] & NEWER_THAN_COPY:
             page["ghost_data"] &= ~NEWER_THAN_DISK
         if has(page, PG_WAITERS):
@@ -535,12 +635,13 @@ def kworker_take(tracker, world, t):
     task["bio"] = b
     start_pages(world, task)
     tally(world, R.WORK_ITEM, 1)
-    task["pc"] = W_SET_DIRTY if at(world.bio, b)["redirty"] else _release_pc(tracker)
+    task["pc"] = W_SET_DIRTY if at(world.bio, b)["redirty"] else _release_pc(tracker, world, b)
 
 
 @step
-def _release_pc(tracker):
-    return W_RANGE_LOCK if tracker.when >= RANGE_BEFORE else W_RELEASE
+def _release_pc(tracker, world, b):
+    when = learns(tracker, world, DIO_PROGRAM, at(world.bio, b)["page"])
+    return W_RANGE_LOCK if when >= RANGE_BEFORE else W_RELEASE
 
 
 @step
@@ -549,7 +650,7 @@ def bio_dirty_fn(tracker, world, t):
     if dirty_pages(world, t):
         task = at(world.task, t)
         start_pages(world, task)
-        task["pc"] = _release_pc(tracker)
+        task["pc"] = _release_pc(tracker, world, task["bio"])
 
 
 @jit

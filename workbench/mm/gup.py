@@ -3,12 +3,14 @@
 One call takes the pages ``task.first`` to ``task.last``. GUP-fast reads the PTE, takes a reference and
 reads the PTE again with interrupts off (v4.17 mm/gup.c gup_pte_range); where the PTE doesn't allow the
 access, the page is faulted in under its lock: ``page_mkwrite``, ``wait_for_stable_page``, PTE writable,
-unlock; then the page is looked up again (follow_page).
+unlock; then the page is looked up again (follow_page). Direct IO, registration of memory regions and, for its
+faults, a thread that writes share these steps.
 """
 
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
-from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock, page_mapped
+from workbench.mm.frames import file_backed, mapped_frame
+from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.page import (
     PG_CACHED,
     PG_PRIVATE,
@@ -18,50 +20,117 @@ from workbench.mm.page import (
     PTE_PRESENT,
     PTE_WRITE,
     ghost_pin,
+    ghost_unpin,
     has,
     lock_page,
     lru_add,
     page_of,
     set_page_dirty,
     unlock_page,
+    wake_pin_waiters,
 )
 from workbench.mm.programs import (
     D_BUILD_BIO,
+    D_COW_FAULT,
     D_FAULT_LOCK,
     D_FAULT_PTE,
     D_FAULT_UNLOCK,
+    D_FOLLOW_PAGE,
+    D_GUP_CHECK,
+    D_GUP_FAIL,
     D_GUP_PAGES,
+    D_GUP_TAKE,
     D_PAGE_MKWRITE,
     D_PIN_PAGES,
     D_RANGE_INSERT,
     D_RANGE_LOCK,
     D_RANGE_UNLOCK,
+    DIO_PROGRAM,
+    M_CHECK,
+    RDMA_PROGRAM,
+    U_WRITE,
+    WRITER_PROGRAM,
 )
-from workbench.mm.world import READ, WAIT_WRITEBACK, tally, wait
-from workbench.trackers.protocol import AFTER_WALK, IN_GUP, LOCK_NONE, RANGE_AFTER, RANGE_BEFORE, pin, pin_range
+from workbench.mm.world import DEAD, READ, WAIT_MMAP, WAIT_PTE, WAIT_WRITEBACK, tally, wait, wake_all
+from workbench.trackers.protocol import (
+    AFTER_WALK,
+    IN_GUP,
+    LOCK_NONE,
+    NEVER,
+    RANGE_AFTER,
+    RANGE_BEFORE,
+    pin,
+    pin_range,
+    unpin,
+    unpin_range,
+)
+
+
+@inline
+def _tells(world, program):
+    """Whether the caller tells the tracker, or takes plain references."""
+    return world.sys[R.PIN_RDMA] if program == RDMA_PROGRAM else world.sys[R.PIN_DIO]
+
+
+@step
+def learns(tracker, world, program, p):
+    """When the tracker learns of a pin: never of callers that take plain references, and of ranges in files only."""
+    if not _tells(world, program) or (tracker.when >= RANGE_BEFORE and not file_backed(world, p)):
+        return NEVER
+    return tracker.when
+
+
+@inline
+def wants_write(world, task):
+    """Whether the device, or the thread, writes to the page."""
+    if task["program"] == WRITER_PROGRAM:
+        return True
+    return at(world.dio, task["dio"])["op"] == READ
+
+
+@inline
+def _look_up(world, task):
+    """In a world of frames, take the frame that the PTE names now; False: there is none, and the task waits for it."""
+    if not world.sys[R.FRAMES]:
+        return True
+    p = mapped_frame(world)
+    if p < 0:
+        wait(task, WAIT_PTE, -1)
+        return False
+    task["page"] = task["first"] = task["last"] = p
+    return True
 
 
 @step
 def gup_call(tracker, world, t):
     """Begin a call: for a batch of pages, and under iomap for no more than the bio has room for."""
+    sys = world.sys
     task = at(world.task, t)
     dio = at(world.dio, task["dio"])
-    n = min(world.sys[R.GUP_BATCH], dio["nr_pages"] - dio["got"])
-    if world.sys[R.DIO_IOMAP]:
-        n = min(n, dio["bio_left"])
+    if task["program"] == DIO_PROGRAM and sys[R.DIO_IOMAP]:
+        n = min(min(sys[R.GUP_BATCH], dio["nr_pages"] - dio["got"]), dio["bio_left"])
+    else:
+        n = min(sys[R.GUP_BATCH], dio["nr_pages"] - dio["got"])
     task["first"] = dio["page"] + dio["got"]
     task["last"] = task["first"] + n - 1
     task["page"] = task["first"]
     task["handle"] = -1
-    task["pc"] = D_RANGE_LOCK if tracker.when == RANGE_BEFORE else D_GUP_PAGES
+    task["seq"] = sys[R.SEQ]
+    if not _look_up(world, task):
+        return
+    if _tells(world, task["program"]):
+        sys[R.HAS_PINNED] = 1
+    when = learns(tracker, world, task["program"], task["first"])
+    task["pc"] = D_RANGE_LOCK if when == RANGE_BEFORE else D_GUP_PAGES
     tally(world, R.GUP_CALL, 1)
 
 
 @jit
 def gup_range_lock(world, t):
-    """Take ``i_mmap_rwsem`` for the virtual VMA."""
+    """Take ``i_mmap_rwsem`` for the virtual VMA; or, of a call that has failed, to take it out again."""
     if i_mmap_lock(world, t, 1):
-        at(world.task, t)["pc"] = D_RANGE_INSERT
+        task = at(world.task, t)
+        task["pc"] = D_GUP_FAIL if task["kept"] else D_RANGE_INSERT
 
 
 @step
@@ -86,26 +155,49 @@ def gup_range_unlock(tracker, world, t):
 @inline
 def _gup_done(world, t):
     task = at(world.task, t)
-    at(world.dio, task["dio"])["got"] += task["last"] - task["first"] + 1
-    task["pc"] = D_BUILD_BIO
+    dio = at(world.dio, task["dio"])
+    dio["got"] += task["last"] - task["first"] + 1
+    if world.sys[R.FRAMES]:
+        dio["page"] = task["first"]  # its one page, by the frame that was pinned
+    dio["handle"] = task["handle"]
+    task["pc"] = M_CHECK if task["program"] == RDMA_PROGRAM else D_BUILD_BIO
+
+
+@inline
+def _pte_allows(world, task, page):
+    needed = PTE_PRESENT | PTE_WRITE if wants_write(world, task) else PTE_PRESENT
+    return page["flags"] & needed == needed
 
 
 @step
 def gup_pages(tracker, world, t):
-    """Walk: take a reference on each page, and with it the pin where that is the same step."""
+    """Walk: take a reference on each page, and with it the pin where that is the same step.
+
+    With `GUP_FAST_STEPS` this only reads the PTE, and `gup_take` and `gup_check` follow.
+    """
     task = at(world.task, t)
-    needed = PTE_PRESENT | PTE_WRITE if at(world.dio, task["dio"])["op"] == READ else PTE_PRESENT
+    if not _look_up(world, task):
+        return
+    if world.sys[R.GUP_FAST_STEPS]:
+        p = int(task["page"])
+        if world.sys[R.SEQ_CHECKED] and task["seq"] & 1:
+            task["pc"] = D_FOLLOW_PAGE
+        else:
+            task["pc"] = D_GUP_TAKE if _pte_allows(world, task, page_of(world, p)) else D_FAULT_LOCK
+        tally(world, R.GUP_PAGE, 1)
+        return
     p = int(task["page"])
     end = min(int(task["last"]) + 1, p + world.sys[R.PAGES_PER_STEP])
+    in_gup = learns(tracker, world, task["program"], task["first"]) == IN_GUP
     first = p
     fault = False
     while p < end:
         page = page_of(world, p)
-        if page["flags"] & needed != needed:
+        if not _pte_allows(world, task, page):
             fault = True
             break
         page["_refcount"] += 1
-        if tracker.when == IN_GUP:
+        if in_gup:
             pin(tracker, world, p)
         ghost_pin(world, page)
         p += 1
@@ -118,13 +210,87 @@ def gup_pages(tracker, world, t):
         _walk_done(tracker, world, t)
 
 
+@inline
+def judge_counts(world, p):
+    """See whether a count of the page has gone over its limit."""
+    page = page_of(world, p)
+    if max(page["_refcount"], page["_pincount"]) > world.sys[R.COUNT_MAX]:
+        world.sys[R.COUNT_OVERFLOW] += 1
+
+
+@step
+def gup_take(tracker, world, t):
+    """GUP-fast takes a reference, and with it the pin where that is the same step."""
+    task = at(world.task, t)
+    p = int(task["page"])
+    page_of(world, p)["_refcount"] += 1
+    if learns(tracker, world, task["program"], p) == IN_GUP:
+        pin(tracker, world, p)
+    judge_counts(world, p)
+    tally(world, R.ATOMIC, 1)
+    task["pc"] = D_GUP_CHECK
+
+
+@step
+def gup_check(tracker, world, t):
+    """GUP-fast reads the PTE again: if it has changed, or a fork has begun, what was taken is given back."""
+    sys = world.sys
+    task = at(world.task, t)
+    p = int(task["page"])
+    page = page_of(world, p)
+    if _pte_allows(world, task, page) and not (sys[R.SEQ_CHECKED] and task["seq"] != sys[R.SEQ]):
+        _pinned(tracker, world, t, p, D_GUP_PAGES)
+        return
+    page["_refcount"] -= 1
+    tally(world, R.ATOMIC, 1)
+    if learns(tracker, world, task["program"], p) == IN_GUP:
+        unpin(tracker, world, p, -1)
+    wake_pin_waiters(world, p)
+    task["pc"] = D_FOLLOW_PAGE
+
+
+@step
+def _pinned(tracker, world, t, p, look_up):
+    """The page is pinned for good; on to the next, as fast as this one, or the walk is done."""
+    task = at(world.task, t)
+    ghost_pin(world, page_of(world, p))
+    task["page"] = p + 1
+    task["pc"] = look_up
+    if p == task["last"]:
+        _walk_done(tracker, world, t)
+
+
+@step
+def follow_page(tracker, world, t):
+    """GUP's slow path looks the page up under mmap_lock and the page-table lock: no PTE can change meanwhile."""
+    task = at(world.task, t)
+    if world.sys[R.MMAP_WRITER]:
+        wait(task, WAIT_MMAP, -1)
+        return
+    if not _look_up(world, task):
+        return
+    p = int(task["page"])
+    page = page_of(world, p)
+    if not _pte_allows(world, task, page):
+        task["pc"] = D_FAULT_LOCK
+        return
+    page["_refcount"] += 1
+    tally(world, R.ATOMIC, 1)
+    if learns(tracker, world, task["program"], p) == IN_GUP:
+        pin(tracker, world, p)
+    judge_counts(world, p)
+    task["seq"] = world.sys[R.SEQ]
+    _pinned(tracker, world, t, p, D_FOLLOW_PAGE)
+
+
 @step
 def _walk_done(tracker, world, t):
     task = at(world.task, t)
-    if tracker.when == AFTER_WALK:
+    when = learns(tracker, world, task["program"], task["first"])
+    if when == AFTER_WALK:
         task["page"] = task["first"]
         task["pc"] = D_PIN_PAGES
-    elif tracker.when == RANGE_AFTER:
+    elif when == RANGE_AFTER:
         task["pc"] = D_RANGE_LOCK
     else:
         _gup_done(world, t)
@@ -152,19 +318,32 @@ def pin_pages(tracker, world, t):
 
 @jit
 def fault_lock(world, t):
-    """Write fault: lock the page; one that reclaim took is read in again."""
+    """Write fault: lock the page; one that reclaim took is read in again; one that was truncated is lost."""
+    sys = world.sys
     task = at(world.task, t)
+    if sys[R.MMAP_WRITER]:
+        wait(task, WAIT_MMAP, -1)
+        return
+    if not _look_up(world, task):
+        return
     p = int(task["page"])
+    if sys[R.TRUNCATED]:
+        task["kept"] = 1
+        task["pc"] = D_RANGE_LOCK if task["handle"] >= 0 else D_GUP_FAIL
+        return
     if not lock_page(world, task, p):
         return
+    sys[R.MMAP_READERS] += 1
     tally(world, R.FAULT, 1)
     page = page_of(world, p)
-    if not has(page, PG_CACHED):
+    if not has(page, PG_CACHED) and file_backed(world, p):
         page["flags"] |= PG_CACHED
         page["_refcount"] += 1
         lru_add(world, p)
-    write = at(world.dio, task["dio"])["op"] == READ
-    task["pc"] = D_PAGE_MKWRITE if write else D_FAULT_PTE
+    if not file_backed(world, p):
+        task["pc"] = D_COW_FAULT
+    else:
+        task["pc"] = D_PAGE_MKWRITE if wants_write(world, task) and not sys[R.DAX] else D_FAULT_PTE
 
 
 @jit
@@ -184,12 +363,12 @@ def fault_pte(world, t):
     """``wait_for_stable_page``, then install the PTE."""
     task = at(world.task, t)
     page = page_of(world, task["page"])
-    write = at(world.dio, task["dio"])["op"] == READ
+    write = wants_write(world, task)
     if write and world.sys[R.STABLE_PAGES] and has(page, PG_WRITEBACK):
         page["flags"] |= PG_WAITERS
         wait(task, WAIT_WRITEBACK, task["page"])
         return
-    if not page_mapped(page):
+    if not has(page, PTE_PRESENT):
         page["_mapcount"] += 1
         page["_refcount"] += 1
     page["flags"] |= PTE_PRESENT | PTE_WRITE | PTE_DIRTY if write else PTE_PRESENT
@@ -200,6 +379,46 @@ def fault_pte(world, t):
 @jit
 def fault_unlock(world, t):
     """Unlock; GUP looks the page up again."""
+    sys = world.sys
     task = at(world.task, t)
     unlock_page(world, task["page"])
-    task["pc"] = D_GUP_PAGES
+    sys[R.MMAP_READERS] -= 1
+    if sys[R.MMAP_READERS] == 0:
+        wake_all(world, WAIT_MMAP, -1)
+    if task["program"] == WRITER_PROGRAM:
+        task["pc"] = U_WRITE
+    else:
+        task["pc"] = D_FOLLOW_PAGE if sys[R.GUP_FAST_STEPS] else D_GUP_PAGES
+
+
+@step
+def gup_fail(tracker, world, t):
+    """The call fails: what it has taken is given back, its range goes, and so does the thread, with an error."""
+    sys = world.sys
+    task = at(world.task, t)
+    if task["program"] == WRITER_PROGRAM:  # SIGBUS
+        task["state"] = DEAD
+        return
+    dio = at(world.dio, task["dio"])
+    first = int(dio["page"])
+    got = int(dio["got"]) + max(int(task["page"]) - int(task["first"]), 0)
+    for p in range(first, first + got):
+        _give_back(tracker, world, task, p)
+    if task["handle"] >= 0:
+        unpin_range(tracker, world, sys[R.I_MMAP], task["first"], task["last"] - task["first"] + 1, task["handle"])
+        i_mmap_unlock(world, 1)
+    if task["program"] == DIO_PROGRAM:
+        sys[R.IOS_OUT] -= 1
+        sys[R.SUBMITTERS] -= 1
+    sys[R.REFUSED] += 1
+    task["state"] = DEAD
+
+
+@step
+def _give_back(tracker, world, task, p):
+    page = page_of(world, p)
+    page["_refcount"] -= 1
+    if learns(tracker, world, task["program"], p) == IN_GUP:
+        unpin(tracker, world, p, -1)
+    ghost_unpin(world, page)
+    wake_pin_waiters(world, p)

@@ -111,8 +111,8 @@ def try_to_unmap(world, p):
     if has(page, PTE_DIRTY):
         set_page_dirty(world, page)
     page["flags"] &= ~(PTE_PRESENT | PTE_WRITE | PTE_DIRTY)
-    page["_mapcount"] -= 1
-    page["_refcount"] -= 1
+    page["_refcount"] -= page["_mapcount"] + 1  # of every process that maps it
+    page["_mapcount"] = -1
     tally(world, R.PTE_UPDATE, 1)
     tally(world, R.TLB_FLUSH, 1)
     tally(world, R.ATOMIC, 1)

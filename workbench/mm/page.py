@@ -23,6 +23,11 @@ FLAGS = (
     "PTE_present",
     "PTE_write",
     "PTE_dirty",
+    "PG_anon",
+    "PG_anon_exclusive",
+    "CMA",  # the frame lies in a CMA area
+    "CHILD_present",  # the child's PTE
+    "CHILD_write",
 )
 (
     PG_LOCKED,
@@ -39,11 +44,20 @@ FLAGS = (
     PTE_PRESENT,
     PTE_WRITE,
     PTE_DIRTY,
+    PG_ANON,
+    PG_EXCLUSIVE,
+    FRAME_CMA,
+    CHILD_PRESENT,
+    CHILD_WRITE,
 ) = (1 << bit for bit in range(len(FLAGS)))
 
 # Ghost: how the page's three contents relate.
 NEWER_THAN_DISK = 1
 NEWER_THAN_COPY = 2  # changed since the disk read it for the writeback in flight
+EVER_PINNED = 4
+COPY_READ = 8  # the disk has read it for the writeback in flight
+# What a caller knows to be complete, or fsync found so when it was called, and is not on disk; or only in the copy.
+KNOWN, KNOWN_IN_COPY, WANTED, WANTED_IN_COPY = 16, 32, 64, 128
 
 # page->lru: links are page numbers plus one, shifted past the two low bits that pointers leave free.
 LRU_SHIFT = 2
@@ -169,7 +183,7 @@ def set_page_dirty(world, page):
 @inline
 def mark_dirty(world, page):
     """Do what `set_page_dirty` does, for callers that count a whole run of pages at once."""
-    if not has(page, PG_CACHED):
+    if not has(page, PG_CACHED) or world.sys[R.DAX]:
         return
     if has(page, PG_PRIVATE):
         page["flags"] |= BH_DIRTY
@@ -187,6 +201,7 @@ def ghost_write(page):
 @inline
 def ghost_pin(world, page):
     """A true pin begins."""
+    page["ghost_data"] |= EVER_PINNED
     if page["ghost_pins"] == 0:
         world.sys[R.PINNED_PAGES] += 1
     page["ghost_pins"] += 1

@@ -1,23 +1,31 @@
-"""Names of the programs and of their steps: what an actor does next is (program, pc)."""
+"""Names of the programs and of their steps: what an actor does next is (program, pc).
+
+Steps that several programs share (get_user_pages and its faults; migration) have the same numbers in each of them.
+"""
+
+_GUP = (
+    "gup_call",
+    "range_lock",
+    "range_insert",
+    "range_unlock",
+    "gup_pages",
+    "gup_take",
+    "gup_check",
+    "follow_page",
+    "pin_pages",
+    "fault_lock",
+    "page_mkwrite",
+    "fault_pte",
+    "cow_fault",
+    "fault_unlock",
+    "gup_fail",
+)
+_MIGRATE = ("isolate", "migrate_lock", "migrate_unmap", "migrate_move", "migrate_remap", "putback")
+_FAULT = tuple(name if name.startswith(("fault", "page_mkwrite", "cow")) else "" for name in _GUP)
+_NO_GUP = ("",) * (2 + len(_GUP))
 
 PROGRAMS = {
-    "dio": (
-        "io_getevents",
-        "io_submit",
-        "gup_call",
-        "range_lock",
-        "range_insert",
-        "range_unlock",
-        "gup_pages",
-        "pin_pages",
-        "fault_lock",
-        "page_mkwrite",
-        "fault_pte",
-        "fault_unlock",
-        "build_bio",
-        "bio_set_pages_dirty",
-        "submit_bio",
-    ),
+    "dio": ("io_getevents", "io_submit", *_GUP, "build_bio", "bio_set_pages_dirty", "submit_bio"),
     "irq": ("take_bio", "check_pages_dirty", "release_pages", "dio_bio_complete", "end_page_writeback"),
     "kworker": (
         "take_work",
@@ -52,6 +60,34 @@ PROGRAMS = {
         "remove_mapping",
         "putback",
     ),
+    "rdma": (
+        "reg_mr",
+        "mr_check",
+        *_GUP,
+        *_MIGRATE,
+        "mr_undo",
+        "post_recv",
+        "poll_cq",
+        "idle",
+        "dereg_dirty",
+        "dereg_lock",
+        "dereg_range",
+        "dereg_unlock",
+        "dereg_release",
+    ),
+    "writer": ("write", "", *_FAULT),
+    "fork": ("fork_begin", "fork_ask", "fork_copy", "fork_share", "fork_end"),
+    "child": ("child_wait", "child_write", "child_exit"),
+    "truncate": (
+        "truncate_begin",
+        "unmap_range",
+        "truncate_idle",
+        "truncate_lock",
+        "truncate_page",
+        "truncate_unlock",
+    ),
+    "migrate": (*_NO_GUP, *_MIGRATE),
+    "mapper": ("map", "unmap"),
 }
 
 
@@ -59,7 +95,20 @@ def _numbers(program: str) -> range:
     return range(len(PROGRAMS[program]))
 
 
-DIO_PROGRAM, IRQ_PROGRAM, KWORKER_PROGRAM, WRITEBACK_PROGRAM, KSWAPD_PROGRAM = range(len(PROGRAMS))
+(
+    DIO_PROGRAM,
+    IRQ_PROGRAM,
+    KWORKER_PROGRAM,
+    WRITEBACK_PROGRAM,
+    KSWAPD_PROGRAM,
+    RDMA_PROGRAM,
+    WRITER_PROGRAM,
+    FORK_PROGRAM,
+    CHILD_PROGRAM,
+    TRUNCATE_PROGRAM,
+    MIGRATE_PROGRAM,
+    MAPPER_PROGRAM,
+) = range(len(PROGRAMS))
 
 (
     D_REAP,
@@ -69,11 +118,16 @@ DIO_PROGRAM, IRQ_PROGRAM, KWORKER_PROGRAM, WRITEBACK_PROGRAM, KSWAPD_PROGRAM = r
     D_RANGE_INSERT,
     D_RANGE_UNLOCK,
     D_GUP_PAGES,
+    D_GUP_TAKE,
+    D_GUP_CHECK,
+    D_FOLLOW_PAGE,
     D_PIN_PAGES,
     D_FAULT_LOCK,
     D_PAGE_MKWRITE,
     D_FAULT_PTE,
+    D_COW_FAULT,
     D_FAULT_UNLOCK,
+    D_GUP_FAIL,
     D_BUILD_BIO,
     D_SET_DIRTY,
     D_SUBMIT_BIO,
@@ -105,6 +159,29 @@ W_TAKE, W_SET_DIRTY, W_RANGE_LOCK, W_RANGE_RELEASE, W_RANGE_UNLOCK, W_RELEASE = 
     R_REMOVE_MAPPING,
     R_PUTBACK,
 ) = _numbers("kswapd")
+M_REGISTER, M_CHECK = 0, 1
+(
+    G_ISOLATE,
+    G_LOCK,
+    G_UNMAP,
+    G_MOVE,
+    G_REMAP,
+    G_PUTBACK,
+    M_UNDO,
+    M_POST_RECV,
+    M_POLL,
+    M_IDLE,
+    M_DEREG_DIRTY,
+    M_DEREG_LOCK,
+    M_DEREG_RANGE,
+    M_DEREG_UNLOCK,
+    M_DEREG_RELEASE,
+) = range(2 + len(_GUP), len(PROGRAMS["rdma"]))
+U_WRITE = 0
+K_BEGIN, K_ASK, K_COPY, K_SHARE, K_END = _numbers("fork")
+C_WAIT, C_WRITE, C_EXIT = _numbers("child")
+T_BEGIN, T_UNMAP, T_IDLE, T_LOCK, T_TRUNCATE, T_UNLOCK = _numbers("truncate")
+P_MAP, P_UNMAP = _numbers("mapper")
 
 
 def step_name(program: int, pc: int) -> str:

@@ -11,6 +11,8 @@ from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock, page_mapped
 from workbench.mm.i_mmap import try_to_unmap as rmap_unmap
 from workbench.mm.page import (
     BH_DIRTY,
+    EVER_PINNED,
+    KNOWN,
     LRU_SHIFT,
     NEWER_THAN_DISK,
     PG_CACHED,
@@ -19,6 +21,7 @@ from workbench.mm.page import (
     PG_PRIVATE,
     PG_WAITERS,
     PG_WRITEBACK,
+    WANTED,
     has,
     lru_del,
     page_of,
@@ -39,7 +42,7 @@ from workbench.mm.programs import (
     R_UNMAP,
 )
 from workbench.mm.world import tally
-from workbench.mm.writeback import ask_tracker, next_round
+from workbench.mm.writeback import act_on_no, ask_tracker, next_round
 from workbench.policies import IGNORE
 from workbench.trackers.protocol import page_freed
 
@@ -64,7 +67,7 @@ def isolate(world, t):
     p = (tail >> LRU_SHIFT) - 1
     task["last"] -= 1
     task["page"] = p
-    task["answer"] = 0
+    task["answer"] = task["told_no"] = 0
     lru_del(world, p)
     page_of(world, p)["_refcount"] += 1
     tally(world, R.LRU_ISOLATE, 1)
@@ -110,12 +113,18 @@ def reclaim_unmap(tracker, world, t):
     p = int(task["page"])
     asks = sys[R.CLEAN_RECLAIM] != IGNORE
     if asks and sys[R.RECLAIM_BEFORE]:
-        task["answer"] = ask_tracker(tracker, world, p)
+        _ask(tracker, world, task, p)
     if not task["answer"] and page_mapped(page_of(world, p)):
         rmap_unmap(world, p)
     if asks and not sys[R.RECLAIM_BEFORE]:
-        task["answer"] = ask_tracker(tracker, world, p)
+        _ask(tracker, world, task, p)
     task["pc"] = R_I_MMAP_UNLOCK
+
+
+@step
+def _ask(tracker, world, task, p):
+    task["answer"] = ask_tracker(tracker, world, p)
+    task["told_no"] = not task["answer"] and page_of(world, p)["ghost_pins"] == 0
 
 
 @jit
@@ -148,6 +157,7 @@ def try_to_release_page(world, t):
         if has(page, BH_DIRTY | PG_WRITEBACK):
             _keep(world, task)
             return
+        act_on_no(world, task, int(task["page"]))
         page["flags"] &= ~PG_PRIVATE
         page["_refcount"] -= 1
         world.sys[R.BUFFERS_DROPPED] += 1
@@ -166,7 +176,7 @@ def remove_mapping(tracker, world, t):
     if page["ghost_data"] & NEWER_THAN_DISK:
         world.sys[R.LOST_UPDATE] += 1
     page["_refcount"] = 1
-    page["ghost_data"] = 0
+    page["ghost_data"] &= EVER_PINNED | KNOWN | WANTED  # what is lost stays lost
     page["flags"] &= PG_LOCKED | PG_WAITERS
     page_freed(tracker, world, p)
     world.sys[R.FREED] += 1
@@ -180,6 +190,7 @@ def putback(world, t):
     p = int(task["page"])
     if task["locked"]:
         unlock_page(world, p)
+    task["locked"] = task["answer"] = task["told_no"] = 0
     page = page_of(world, p)
     page["_refcount"] -= 1
     if has(page, PG_CACHED):

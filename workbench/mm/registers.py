@@ -64,6 +64,11 @@ COUNTERS = {
     "FREED": "page freed by reclaim",
     "KEPT": "page kept by reclaim",
     "KEPT_PINNED": "page kept by reclaim because the tracker said pinned",
+    "REFUSED": "long-term pin that was refused",
+    "MIGRATED": "page moved to another frame",
+    "NOT_MIGRATED": "page that could not be moved",
+    "COW_COPIES": "page copied by a write fault or at fork",
+    "TRUNCATED_PAGES": "page taken from its file by truncation",
     # What must never happen, seen through ghost state (hazards.py).
     "BUFFERLESS_DIRTY": "page dirtied without buffers",
     "FS_BUG": "BUG_ON: the filesystem met a dirty page without buffers",
@@ -71,7 +76,13 @@ COUNTERS = {
     "UNSTABLE_WRITE": "DMA into a page under writeback",
     "MISSED_PIN": "pinned page of which the tracker said 'not pinned' to one who asked",
     "LOST_UPDATE": "page freed with memory newer than disk",
-    "STALE_PIN": "page without a true pin of which the tracker said 'pinned' to one who asked",
+    "STALE_PIN": "page whose pins have all ended of which the tracker said 'pinned' to one who asked",
+    "FALSE_PIN": "page that was never pinned of which the tracker said 'pinned' to one who asked",
+    "FSYNC_LIE": "fsync that returned success though data known to be complete before it is not on disk",
+    "COW_ALIAS": "write fault that gave the owner a copy while a device uses the page",
+    "TRUNCATE_WRITE": "DMA into a page that truncation has taken from its file",
+    "COUNT_OVERFLOW": "reference or pin count that went over its limit",
+    "UNMOVABLE": "registration that returned with a long-term pin in CMA",
 }
 
 # Registers: lists, cursors, parameters that steps read. Name -> meaning.
@@ -122,6 +133,33 @@ REGISTERS = {
     "PINNED_PAGES": "pages with a true pin now",
     "PAGES_LOCKED": "pages whose lock is held now",
     "LAST_DONE": "when the last direct IO completed [ps]",
+    "GUP_FAST_STEPS": "1: GUP-fast reads the PTE, takes a reference and reads the PTE again in steps of their own",
+    "PIN_DIO": "1: direct IO tells the tracker of its pins; 0: it takes plain references",
+    "PIN_RDMA": "the same of memory regions",
+    "DIRTY_ALWAYS": "1: every read dirties its pages again at completion (synchronous direct IO)",
+    "DIRTY_ON_RELEASE": "1: a memory region dirties its pages when it is released",
+    "JOURNAL": "1: cleaners hold a journal handle, and get_block of legacy direct IO waits for those who do",
+    "JOURNAL_HANDLES": "journal handles held",
+    "WAIT_JOURNAL_HELD": "1: policy 'wait' keeps the journal handle while it waits",
+    "WAIT_ONCE": "1: policy 'wait' does not ask again after it has waited",
+    "LONGTERM": "rules for long-term pins: LONGTERM_* of policies.py, added up",
+    "COUNT_MAX": "greatest value that a reference or pin count can have",
+    "FRAMES": "1: one virtual page, and every row is a frame that it may have",
+    "DAX": "1: the pages are blocks of a DAX file",
+    "TRUNCATED": "1: truncation has begun, and faults fail",
+    "TRUNCATE_WAITS": "1: truncation of a DAX file waits for idle pages",
+    "TRUNCATED_LOST": "1: the ranges of a truncated page can't be found by it",
+    "MMAP_READERS": "holders of mmap_lock for reading",
+    "MMAP_WRITER": "1: a fork holds mmap_lock",
+    "SEQ": "mm->write_protect_seq; odd: a fork is copying page tables",
+    "SEQ_CHECKED": "1: GUP-fast looks at write_protect_seq",
+    "HAS_PINNED": "1: MMF_HAS_PINNED: the mm has called GUP to pin",
+    "FORK_ASKS": "1: fork asks whether a page is pinned, and copies it; write faults go by PG_anon_exclusive",
+    "SYNC_PAGES": "cleaners look at the pages below this one (sync_file_range)",
+    "SYNC_ANY": "1: a round of flusher or fsync is about one page, whichever",
+    "WATCH": "1: keep the ghosts of what callers know to be complete (small worlds)",
+    "CHOICE": "which of several outcomes the next step has, where the kernel leaves it open",
+    "CHOICES": "how many it had",
 }
 
 # Histograms of durations [ps] and of overtakes, in log-linear buckets (see `histogram_add`).
@@ -139,8 +177,9 @@ _registers = list(REGISTERS)
     INTERRUPT, BIO_ENDIO, DIO_COMPLETE, REAP, QUEUE_WORK, WORK_ITEM, SWITCH, SET_DIRTY, TAG_SCAN, WRITEPAGE,
     END_WRITEBACK, RECLAIM_PAGE, PIN_TEST, PINS, UNPINS, DIOS, BIOS, RANGES, RANGES_GONE, SPLITS, SHRINKS,
     AMBIGUOUS, UNATTRIBUTED, DEFERRED_DIRTY, DEFERRED_UNPIN, CLEANED, WRITTEN, SKIPPED, WAITED, REPORTED,
-    FSYNCS, FSYNC_ERRORS, UNMAPPED, BUFFERS_DROPPED, FREED, KEPT, KEPT_PINNED, BUFFERLESS_DIRTY, FS_BUG,
-    DATA_DROPPED, UNSTABLE_WRITE, MISSED_PIN, LOST_UPDATE, STALE_PIN,
+    FSYNCS, FSYNC_ERRORS, UNMAPPED, BUFFERS_DROPPED, FREED, KEPT, KEPT_PINNED, REFUSED, MIGRATED, NOT_MIGRATED,
+    COW_COPIES, TRUNCATED_PAGES, BUFFERLESS_DIRTY, FS_BUG, DATA_DROPPED, UNSTABLE_WRITE, MISSED_PIN, LOST_UPDATE,
+    STALE_PIN, FALSE_PIN, FSYNC_LIE, COW_ALIAS, TRUNCATE_WRITE, COUNT_OVERFLOW, UNMOVABLE,
 ) = range(len(_counters))  # fmt: skip
 
 (
@@ -149,6 +188,9 @@ _registers = list(REGISTERS)
     TAGS_FREE, PLAN_NEXT, PLAN_END, CPUS, IOS_LEFT, IOS_OUT, WORK_OUT, SUBMITTERS, DIO_IOMAP, GUP_BATCH, BIO_PAGES,
     EXTENT_PAGES, STABLE_PAGES, FS_BUG_ON, CLEAN_NONE, CLEAN_ALL, CLEAN_RECLAIM, CLEAN_ISIZE, CHECK_FIRST,
     WAIT_LOCKED, RECLAIM_BEFORE, LIVE_RANGES, PEAK_RANGES, PEAK_BYTES, PINNED_PAGES, PAGES_LOCKED, LAST_DONE,
+    GUP_FAST_STEPS, PIN_DIO, PIN_RDMA, DIRTY_ALWAYS, DIRTY_ON_RELEASE, JOURNAL, JOURNAL_HANDLES, WAIT_JOURNAL_HELD,
+    WAIT_ONCE, LONGTERM, COUNT_MAX, FRAMES, DAX, TRUNCATED, TRUNCATE_WAITS, TRUNCATED_LOST, MMAP_READERS, MMAP_WRITER,
+    SEQ, SEQ_CHECKED, HAS_PINNED, FORK_ASKS, SYNC_PAGES, SYNC_ANY, WATCH, CHOICE, CHOICES,
 ) = range(len(_counters), len(_counters) + len(_registers))  # fmt: skip
 
 COST = len(_counters) + len(_registers)

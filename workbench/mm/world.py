@@ -16,8 +16,9 @@ PAGE = np.dtype(
         ("_mapcount", np.int32),  # -1: not mapped, as in the kernel
         ("lru_next", np.int32),  # first word of page->lru: a link, or the pin flags of lru-count
         ("lru_prev", np.int32),  # second word: a link, or the pin count of lru-count
+        ("_pincount", np.int32),  # exact count of pins, where large folios have one (pincount)
         ("ghost_pins", np.int32),  # true number of pins; no tracker or policy reads it
-        ("ghost_data", np.int32),  # how memory, the copy under writeback and disk relate
+        ("ghost_data", np.int32),  # how memory, the copy under writeback and disk relate, and who knows
     ]
 )
 
@@ -33,6 +34,7 @@ BIO = np.dtype(
         ("op", np.int32),
         ("cpu", np.int32),
         ("redirty", np.int32),  # bio_dirty_fn must dirty its pages first
+        ("at_device", np.int32),  # AT_*: where the device has it
         ("done_ps", np.int64),  # replay: when it is to complete, or -1; later: when it completed
     ]
 )
@@ -52,6 +54,7 @@ DIO = np.dtype(
         ("bio_left", np.int32),  # pages until the current bio must end
         ("next", np.int32),  # free list, or next in submission order
         ("prev", np.int32),  # previous in submission order
+        ("handle", np.int32),  # the range of a memory region's registration, or -1
         ("began_ps", np.int64),
     ]
 )
@@ -75,6 +78,7 @@ TASK = np.dtype(
         ("first", np.int32),  # first page of the run at hand
         ("handle", np.int32),
         ("answer", np.int32),  # what the tracker said
+        ("told_no", np.int32),  # it said "not pinned", rightly, and nothing was done yet on the strength of it
         ("list_head", np.int32),  # bios completed on this CPU, or work items
         ("list_tail", np.int32),
         ("free_dio", np.int32),
@@ -87,6 +91,10 @@ TASK = np.dtype(
         ("idle_rounds", np.int32),  # rounds in a row in which nothing moved though direct IOs are out
         ("rounds", np.int32),  # rounds left; -1: until the direct IO has ended
         ("locked", np.int32),  # a cleaner or reclaim holds the lock of the page at hand
+        ("journal", np.int32),  # a cleaner holds a journal handle
+        ("seq", np.int32),  # write_protect_seq when GUP-fast began
+        ("transfers", np.int32),  # of a memory region: left to do; of a submitter: IOs left to it, or -1: all there are
+        ("kept", np.int32),  # what a migration keeps for later: bits of the PTE, or that it has failed
         ("error", np.int32),
         ("until_ps", np.int64),  # when a sleeping task goes on
         ("period_ps", np.int64),
@@ -105,11 +113,15 @@ PLAN = np.dtype(
     ]
 )
 
-READ, WRITE, WRITEBACK = range(3)
+READ, WRITE, WRITEBACK, TRANSFER = range(4)
+AT_NONE, AT_QUEUE, AT_STARTED = range(3)
 RUNNABLE, WAITING, SLEEPING, DEAD = range(4)
 PRIO_IRQ, PRIO_WORKER, PRIO_THREAD = range(3)
 # What a waiting task waits for.
-WAIT_NONE, WAIT_DIO, WAIT_TAG, WAIT_BIO, WAIT_PAGE, WAIT_WRITEBACK, WAIT_PIN, WAIT_I_MMAP, WAIT_WORK = range(9)
+(
+    WAIT_NONE, WAIT_DIO, WAIT_TAG, WAIT_BIO, WAIT_PAGE, WAIT_WRITEBACK, WAIT_PIN, WAIT_I_MMAP, WAIT_WORK,
+    WAIT_JOURNAL, WAIT_MMAP, WAIT_PTE, WAIT_CQ, WAIT_USER, WAIT_FORK,
+) = range(15)  # fmt: skip
 WAITS = (
     "nothing",
     "a direct IO of its own to complete",
@@ -120,7 +132,14 @@ WAITS = (
     "a pin to go away",
     "i_mmap_rwsem",
     "work",
+    "the journal",
+    "mmap_lock",
+    "a page table entry to come back",
+    "a transfer to complete",
+    "its user, who need never do anything",
+    "fork",
 )
+IDLE = (WAIT_WORK, WAIT_USER)  # who waits for these is at rest
 
 
 class World(NamedTuple):

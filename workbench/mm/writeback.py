@@ -14,6 +14,10 @@ from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.i_mmap import page_mkclean as rmap_mkclean
 from workbench.mm.page import (
     BH_DIRTY,
+    COPY_READ,
+    EVER_PINNED,
+    KNOWN,
+    KNOWN_IN_COPY,
     PG_CACHED,
     PG_DIRTY,
     PG_LOCKED,
@@ -22,12 +26,16 @@ from workbench.mm.page import (
     PG_WRITEBACK,
     TAG_DIRTY,
     TAG_WRITEBACK,
+    WANTED,
+    WANTED_IN_COPY,
     has,
     lock_page,
     page_of,
     unlock_page,
 )
 from workbench.mm.programs import (
+    D_GUP_CHECK,
+    DIO_PROGRAM,
     F_ASK,
     F_CLEAR_DIRTY,
     F_DECIDE,
@@ -39,11 +47,13 @@ from workbench.mm.programs import (
     F_SLEEP,
     F_SUBMIT_BIO,
     F_WAIT_WRITEBACK,
+    RDMA_PROGRAM,
 )
 from workbench.mm.world import (
     DEAD,
     SLEEPING,
     WAIT_BIO,
+    WAIT_JOURNAL,
     WAIT_NONE,
     WAIT_PIN,
     WAIT_TAG,
@@ -52,9 +62,10 @@ from workbench.mm.world import (
     histogram_add,
     tally,
     wait,
+    wake_all,
 )
 from workbench.policies import IGNORE, REPORT, SKIP, WAIT
-from workbench.trackers.protocol import is_pinned
+from workbench.trackers.protocol import RANGE_BEFORE, is_pinned
 
 SYNC_NONE, SYNC_ALL, ISIZE = range(3)  # who cleans
 STUCK_ROUNDS = 100  # rounds without any movement after which the others are taken to be stuck for good
@@ -103,8 +114,47 @@ def writeback_sleep(world, t):
         task["first"] = (task["first"] + 1) % world.sys[R.NR_PAGES]
         task["pc"] = F_LOCK_PAGE
     else:
-        task["page"] = 0
+        _choose_range(world, task)
+        if world.sys[R.WATCH] and task["caller"] == SYNC_ALL:
+            _note_what_is_wanted(world, int(task["page"]), int(task["last"]))
         task["pc"] = F_FIND
+
+
+@inline
+def _choose_range(world, task):
+    """A round is about the pages from ``task.page`` to before ``task.last``."""
+    sys = world.sys
+    task["page"], task["last"] = 0, sys[R.SYNC_PAGES]
+    if sys[R.SYNC_ANY]:
+        sys[R.CHOICES] = sys[R.NR_PAGES]
+        task["page"], task["last"] = sys[R.CHOICE], sys[R.CHOICE] + 1
+
+
+@jit
+def _note_what_is_wanted(world, first, end):
+    """fsync is called: what a caller can know by now to be complete has to be on disk when it returns."""
+    for p in range(first, end):
+        page = page_of(world, p)
+        known = page["ghost_data"] & (KNOWN | KNOWN_IN_COPY)
+        page["ghost_data"] &= ~(WANTED | WANTED_IN_COPY)
+        page["ghost_data"] |= known * (WANTED // KNOWN)
+
+
+@inline
+def _take_handle(world, task):
+    """journal_start: ext4_writepages has a handle before it locks a page."""
+    if world.sys[R.JOURNAL] and not task["journal"] and task["caller"] != ISIZE:
+        task["journal"] = 1
+        world.sys[R.JOURNAL_HANDLES] += 1
+
+
+@inline
+def _drop_handle(world, task):
+    if task["journal"]:
+        task["journal"] = 0
+        world.sys[R.JOURNAL_HANDLES] -= 1
+        if world.sys[R.JOURNAL_HANDLES] == 0:
+            wake_all(world, WAIT_JOURNAL, -1)
 
 
 @jit
@@ -112,7 +162,7 @@ def find_dirty(world, t):
     """Find the next page with the dirty tag; where the run of neighbours breaks, the bio goes first."""
     task = at(world.task, t)
     p = int(task["page"])
-    n = world.sys[R.NR_PAGES]
+    n = int(task["last"])
     while p < n and not has(page_of(world, p), TAG_DIRTY):
         p += 1
     task["page"] = p
@@ -144,6 +194,7 @@ def writeback_lock_page(world, t):
     if task["bio"] >= 0 and has(page, PG_LOCKED | PG_WRITEBACK):
         task["pc"] = F_SUBMIT_BIO
         return
+    _take_handle(world, task)
     if not task["locked"] and not lock_page(world, task, p):
         return
     task["locked"] = 1
@@ -180,7 +231,8 @@ def _no_buffers(world, task, page):
 @jit
 def _leave_page(world, task):
     unlock_page(world, task["page"])
-    task["locked"] = 0
+    _drop_handle(world, task)
+    task["locked"] = task["answer"] = task["told_no"] = 0
     task["page"] += 1
     task["pc"] = F_SLEEP if task["caller"] == ISIZE else F_FIND
 
@@ -197,7 +249,8 @@ def writeback_i_mmap_lock(world, t):
     """Take ``i_mmap_rwsem`` for reading."""
     if i_mmap_lock(world, t, 0):
         task = at(world.task, t)
-        task["answer"] = 0
+        _take_handle(world, task)
+        task["answer"] = task["told_no"] = 0
         ask_first = world.sys[R.CHECK_FIRST] and _policy(world, task) != IGNORE
         task["pc"] = F_ASK if ask_first else F_MKCLEAN
 
@@ -225,21 +278,46 @@ def ask(tracker, world, t):
     task["answer"] = ask_tracker(tracker, world, p)
     if not task["answer"]:
         task["wait_kind"] = WAIT_NONE
+        task["told_no"] = page_of(world, p)["ghost_pins"] == 0
     write_protect = world.sys[R.CHECK_FIRST] and not task["answer"]
     task["pc"] = F_MKCLEAN if write_protect else F_I_MMAP_UNLOCK
 
 
 @step
 def ask_tracker(tracker, world, p):
-    """Ask, and compare the answer with the ghost: one who acts on a wrong one is a hazard."""
+    """Ask, and compare the answer with the ghost: one who acts on a wrong one is a hazard.
+
+    That a range outlives the pin of one of its pages is no wrong answer; nor is a pin that is just being taken.
+    """
     tally(world, R.PIN_TEST, 1)
     pinned = is_pinned(tracker, world, p)
-    true_pins = page_of(world, p)["ghost_pins"]
-    if not pinned and true_pins > 0:
+    page = page_of(world, p)
+    if not pinned and page["ghost_pins"] > 0:
         world.sys[R.MISSED_PIN] += 1
-    if pinned and true_pins == 0:
-        world.sys[R.STALE_PIN] += 1
+    if pinned and page["ghost_pins"] == 0 and tracker.when < RANGE_BEFORE and not _being_pinned(world, p):
+        world.sys[R.STALE_PIN if page["ghost_data"] & EVER_PINNED else R.FALSE_PIN] += 1
     return pinned
+
+
+@jit
+def _being_pinned(world, p):
+    """Whether GUP-fast has taken a reference, and has yet to read the PTE again."""
+    if not world.sys[R.GUP_FAST_STEPS]:
+        return False
+    for t in range(len(world.task)):
+        task = at(world.task, t)
+        gup = task["program"] == DIO_PROGRAM or task["program"] == RDMA_PROGRAM
+        if gup and task["pc"] == D_GUP_CHECK and task["page"] == p:
+            return True
+    return False
+
+
+@inline
+def act_on_no(world, task, p):
+    """The kernel acts on an answer "not pinned" that was right when it was given; a pin may have come since."""
+    if task["told_no"] and page_of(world, p)["ghost_pins"] > 0:
+        world.sys[R.MISSED_PIN] += 1
+    task["told_no"] = 0
 
 
 @jit
@@ -267,11 +345,24 @@ def decide(world, t):
         world.sys[R.REPORTED] += 1
         task["error"] = 1
         _leave_page(world, task)
+    elif policy == WAIT and task["bio"] >= 0:  # nobody waits with a bio unsubmitted: that first, and then look again
+        task["wait_kind"] = WAIT_NONE
+        unlock_page(world, p)
+        _drop_handle(world, task)
+        task["locked"] = 0
+        task["pc"] = F_SUBMIT_BIO
     elif policy == WAIT:
-        task["pc"] = F_I_MMAP_LOCK if world.sys[R.WAIT_LOCKED] else F_LOCK_PAGE
+        if not world.sys[R.WAIT_JOURNAL_HELD]:
+            _drop_handle(world, task)
         if not world.sys[R.WAIT_LOCKED]:
             unlock_page(world, p)
             task["locked"] = 0
+            task["pc"] = F_LOCK_PAGE
+        elif world.sys[R.WAIT_ONCE]:
+            task["answer"] = 0
+            task["told_no"] = 1
+        else:
+            task["pc"] = F_I_MMAP_LOCK
         if task["wait_kind"] == WAIT_PIN:  # no pin has ended since it asked
             world.sys[R.WAITED] += 1
             wait(task, WAIT_PIN, p)
@@ -290,7 +381,9 @@ def clear_page_dirty_for_io(world, t):
             return
         _start_writeback_bio(world, task, b, p)
     at(world.bio, b)["nr_pages"] += 1
+    act_on_no(world, task, p)
     page = page_of(world, p)
+    page["ghost_data"] &= ~COPY_READ
     page["flags"] &= ~(PG_DIRTY | BH_DIRTY | TAG_DIRTY)
     page["flags"] |= PG_WRITEBACK | TAG_WRITEBACK
     tally(world, R.WRITEPAGE, 1)
@@ -327,19 +420,29 @@ def writeback_submit_bio(world, t):
 
 
 @jit
+def _judge_return(world):
+    for p in range(world.sys[R.NR_PAGES]):
+        if page_of(world, p)["ghost_data"] & WANTED:
+            world.sys[R.FSYNC_LIE] += 1
+            return
+
+
+@jit
 def wait_writeback(world, t):
     """fsync waits for every page under writeback, then returns (v4.17 mm/filemap.c filemap_fdatawait_range)."""
     sys = world.sys
     task = at(world.task, t)
     p = int(task["page"])
-    while p < sys[R.NR_PAGES] and not has(page_of(world, p), TAG_WRITEBACK):
+    while p < sys[R.SYNC_PAGES] and not has(page_of(world, p), TAG_WRITEBACK):
         p += 1
     task["page"] = p
-    if p < sys[R.NR_PAGES]:
+    if p < sys[R.SYNC_PAGES]:
         page_of(world, p)["flags"] |= PG_WAITERS
         wait(task, WAIT_WRITEBACK, p)
         return
     sys[R.FSYNCS] += 1
     sys[R.FSYNC_ERRORS] += task["error"]
+    if sys[R.WATCH] and not task["error"]:
+        _judge_return(world)
     histogram_add(world, R.FSYNC, sys[R.NOW] - task["began_ps"])
     task["pc"] = F_SLEEP

@@ -1,1 +1,26 @@
-"""Scenarios: one file each, with its actors and its parameters."""
+"""Scenarios: their actors, and their parameters with units and ranges; a timed set by default, and a small one."""
+
+from workbench.scenarios import (
+    cma,
+    direct_io,
+    fork_cow,
+    golden_race,
+    gup_fast_race,
+    mr_idle_fsync,
+    truncate_dax,
+    wide_map,
+)
+
+SCENARIOS = {
+    scenario.NAME: scenario
+    for scenario in (
+        golden_race,
+        gup_fast_race,
+        direct_io,
+        mr_idle_fsync,
+        fork_cow,
+        truncate_dax,
+        wide_map,
+        cma,
+    )
+}

@@ -30,14 +30,24 @@ from workbench.mm.world import (
     PRIO_IRQ,
     PRIO_THREAD,
     PRIO_WORKER,
+    READ,
     RUNNABLE,
+    SLEEPING,
     TASK,
     WAIT_WORK,
     WAITING,
     World,
 )
 from workbench.mm.writeback import ISIZE, SYNC_ALL, SYNC_NONE
-from workbench.policies import CLEANING
+from workbench.policies import (
+    CLEANING,
+    LONGTERM_MIGRATE,
+    LONGTERM_MIGRATE_CMA,
+    LONGTERM_REFUSE,
+    LONGTERM_REFUSE_DAX,
+)
+
+COUNT_MAX = 2**31 - 1  # atomic_t
 
 
 @dataclass(frozen=True)
@@ -142,12 +152,49 @@ class Setup:
 
 @dataclass(frozen=True)
 class Cleaner:
-    """``flusher``, ``fsync``, ``truncate`` or ``kswapd``: its first round, period, and rounds (-1: to the end)."""
+    """``flusher``, ``fsync``, ``isize`` or ``kswapd``: its first round, period, and rounds (-1: to the end)."""
 
     name: str
     start_ps: int
     period_ps: int
     rounds: int
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A thread that runs one of the other programs.
+
+    Attributes
+    ----------
+    name : str
+    program, pc : int
+        Its program and first step (`programs`).
+    cpu : int
+    rounds : int
+        Writes, mappings, attempts or registrations, as the program has it.
+    start_ps : int
+        When it begins.
+    waits : int
+        What it waits for at the beginning (`world.WAIT_FORK`); 0: nothing.
+    dios, transfers, dereg : int
+        Of a memory region: its rows of DIO, one for each registration; transfers after the last of them; and 1 if it is
+        ever deregistered.
+    page, nr_pages : int
+        Its region.
+    """
+
+    name: str
+    program: int
+    pc: int
+    cpu: int
+    rounds: int = 1
+    start_ps: int = 0
+    waits: int = 0
+    dios: int = 0
+    transfers: int = 0
+    dereg: int = 0
+    page: int = 0
+    nr_pages: int = 1
 
 
 def new_world(
@@ -161,6 +208,7 @@ def new_world(
     plan: np.ndarray,
     ios: int,
     cleaners: tuple[Cleaner, ...] = (),
+    actors: tuple[Actor, ...] = (),
     dirty: bool = True,
 ) -> tuple[World, list[str]]:
     """Lay out the world: pages mapped once and on the LRU, one real VMA, free lists, tasks.
@@ -174,28 +222,33 @@ def new_world(
     ios : int
         Direct IOs to be done.
     cleaners : tuple of Cleaner
+    actors : tuple of Actor
+        They come after the cleaners.
     dirty : bool
         The application has just written all pages: buffers, dirty, PTE writable. False: clean, mapped read-only.
     """
     names = [f"irq/{c}" for c in range(cpus)] + [f"kworker/{c}" for c in range(cpus)]
-    names += [f"dio/{s}" for s in range(submitters)] + [c.name for c in cleaners]
+    names += [f"dio/{s}" for s in range(submitters)] + [c.name for c in cleaners] + [a.name for a in actors]
     sys = np.zeros(R.SYS_CELLS, np.int64)
     world = World(
         page=np.zeros(pages, PAGE),
         node=np.zeros(nodes + 3, NODE),
         bio=np.zeros(bios, BIO),
-        dio=np.zeros(dios * submitters, DIO),
+        dio=np.zeros(dios * submitters + sum(a.dios for a in actors), DIO),
         task=np.zeros(len(names), TASK),
         plan=plan,
         sys=sys,
     )
     sys[R.CPUS], sys[R.SUBMITTERS], sys[R.NR_PAGES] = cpus, submitters, pages
-    sys[R.IOS_LEFT], sys[R.PLAN_END] = ios, len(plan)
+    sys[R.IOS_LEFT], sys[R.PLAN_END], sys[R.SYNC_PAGES] = ios, len(plan), pages
     sys[R.PAGES_PER_STEP] = 1 << 30
+    sys[R.COUNT_MAX] = COUNT_MAX
+    sys[R.PIN_DIO] = sys[R.PIN_RDMA] = 1
     _lay_out_pages(world, dirty)
     _lay_out_tree(world, pages)
     _lay_out_bios(world)
     _lay_out_tasks(world, cpus, submitters, dios, cleaners)
+    _lay_out_actors(world, actors)
     return world, names
 
 
@@ -249,17 +302,48 @@ def _lay_out_tasks(world: World, cpus: int, submitters: int, dios: int, cleaners
     for s in range(submitters):
         t = 2 * cpus + s
         task[t]["program"], task[t]["prio"], task[t]["cpu"] = DIO_PROGRAM, PRIO_THREAD, s % cpus
-        rows = slice(s * dios, (s + 1) * dios)
-        world.dio["task"][rows] = t
-        world.dio["next"][rows] = np.arange(s * dios + 1, (s + 1) * dios + 1)
-        world.dio["next"][(s + 1) * dios - 1] = -1
-        task[t]["free_dio"] = s * dios
+        task[t]["transfers"] = -1
+        _own_dios(world, t, s * dios, dios)
     for i, cleaner in enumerate(cleaners):
         row = task[2 * cpus + submitters + i]
         row["program"] = KSWAPD_PROGRAM if cleaner.name == "kswapd" else WRITEBACK_PROGRAM
-        row["caller"] = {"fsync": SYNC_ALL, "truncate": ISIZE}.get(cleaner.name, SYNC_NONE)
+        row["caller"] = {"fsync": SYNC_ALL, "isize": ISIZE}.get(cleaner.name, SYNC_NONE)
         row["prio"], row["cpu"], row["state"] = PRIO_THREAD, cpus - 1, RUNNABLE
         row["until_ps"], row["period_ps"], row["rounds"] = cleaner.start_ps, cleaner.period_ps, cleaner.rounds
+
+
+def _own_dios(world: World, t: int, first: int, n: int) -> None:
+    """Give task ``t`` the rows of DIO from ``first`` on as its free list."""
+    rows = slice(first, first + n)
+    world.dio["task"][rows] = t
+    world.dio["next"][rows] = np.arange(first + 1, first + n + 1)
+    world.dio["next"][first + n - 1] = -1
+    world.task[t]["free_dio"] = first
+
+
+def _lay_out_actors(world: World, actors: tuple[Actor, ...]) -> None:
+    """Actors are the last tasks, and the DIO rows of memory regions the last rows."""
+    first_dio = len(world.dio) - sum(a.dios for a in actors)
+    for t, actor in enumerate(actors, len(world.task) - len(actors)):
+        row = world.task[t]
+        row["program"], row["pc"], row["prio"], row["cpu"] = actor.program, actor.pc, PRIO_THREAD, actor.cpu
+        row["rounds"], row["transfers"], row["until_ps"] = actor.rounds, actor.transfers, actor.start_ps
+        row["page"], row["caller"], row["wait_kind"] = actor.page, actor.dereg, actor.waits
+        row["state"] = WAITING if actor.waits else SLEEPING if actor.start_ps else RUNNABLE
+        if actor.dios:
+            _own_dios(world, t, first_dio, actor.dios)
+            region = world.dio[first_dio : first_dio + actor.dios]
+            region["page"] = region["home"] = actor.page
+            region["nr_pages"], region["op"], region["handle"] = actor.nr_pages, READ, -1
+            first_dio += actor.dios
+
+
+_LONGTERM_BITS = {
+    "refuse": LONGTERM_REFUSE,
+    "refuse-dax": LONGTERM_REFUSE_DAX,
+    "migrate-first": LONGTERM_MIGRATE,
+    "migrate-cma": LONGTERM_MIGRATE_CMA,
+}
 
 
 def apply_design(world: World, design: Any) -> None:
@@ -271,7 +355,13 @@ def apply_design(world: World, design: Any) -> None:
     sys[R.CHECK_FIRST] = design.order == "check-first"
     sys[R.RECLAIM_BEFORE] = design.reclaim_asks == "before"
     sys[R.FS_BUG_ON] = design.fs_bug
-    sys[R.WAIT_LOCKED] = design.wait_locked
+    sys[R.WAIT_LOCKED], sys[R.WAIT_JOURNAL_HELD] = design.wait_locked, design.wait_journal
+    sys[R.WAIT_ONCE] = design.wait_once
+    sys[R.PIN_DIO] &= "dio" in design.pins  # a scenario may have a caller that takes plain references all the same
+    sys[R.PIN_RDMA] &= "rdma" in design.pins
+    sys[R.FORK_ASKS], sys[R.TRUNCATE_WAITS] = design.fork_asks, design.truncate_waits
+    sys[R.TRUNCATED_LOST] = design.truncated_lost
+    sys[R.LONGTERM] = sum(_LONGTERM_BITS.get(rule, 0) for rule in design.longterm)
 
 
 EMPTY_PLAN = np.zeros(0, PLAN)

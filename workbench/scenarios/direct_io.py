@@ -18,7 +18,9 @@ from workbench import traces
 from workbench.errors import UsageError
 from workbench.mm import registers as R
 from workbench.mm.world import PLAN, READ, WRITE
+from workbench.scenarios import common
 from workbench.scenarios.base import Cleaner, Parameter, Setup, check_parameters, new_world
+from workbench.scenarios.common import DECISIONS, write_decisions
 
 NAME = "direct-io"
 SUMMARY = "one GUP call, several bios, completions out of order, by a device model or a recorded trace"
@@ -54,7 +56,21 @@ PARAMETERS = (
     Parameter("fsync_ms", 0.0, "ms", "period of a thread that calls fsync (WB_SYNC_ALL); 0: none", 0.0, 1e6),
     Parameter("isize_ms", 0.0, "ms", "period of truncates that extend the file inside a page; 0: none", 0.0, 1e6),
     Parameter("reclaim_ms", 0.0, "ms", "period of kswapd's rounds over the LRU; 0: none", 0.0, 1e6),
-    Parameter("stable_pages", 0, "", "1: the device asks for stable pages", 0, 1),
+    Parameter("threads", 0, "threads", "submitting threads; 0: one per CPU", 0, 64),
+    Parameter("rounds", 0, "rounds", "rounds of each cleaner; 0: until all direct IO has ended", 0, 15),
+    Parameter("shift", 0, "pages", "buffers of direct IOs in flight lie so many pages apart, and so overlap;"
+              " 0: they are apart", 0, 256),
+    Parameter("sync_pages", 0, "pages", "cleaners look at so many pages from the first one on; 0: at all", 0, 1 << 30),
+    Parameter("sync_any", 0, "", "1: each round of flusher and fsync is about one page, and explore tries each", 0, 1),
+    *DECISIONS,
+)  # fmt: skip
+SMALL = common.SMALL | {
+    "cpus": 2, "threads": 1, "qd": 2, "ios": 2, "size_kib": 8, "bio_pages": 1, "shift": 1, "gup_fast_steps": 0,
+    "writeback_ms": 1.0, "rounds": 1, "sync_any": 1,
+}  # fmt: skip
+HAZARDS = (
+    "bufferless-dirty", "lost-update", "unstable-write", "fsync-lie", "missed-pin", "stale-pin", "false-pin",
+    "deadlock", "stall",
 )  # fmt: skip
 
 
@@ -81,7 +97,7 @@ def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tupl
     trace = traces.load(p["trace"]) if p["trace"] else None
     replay = traces.replay(trace) if trace else None
     recorded = traces.load(p["latencies"]) if p["latencies"] else None
-    submitters = 1 if replay else p["cpus"]
+    submitters = 1 if replay else p["threads"] or p["cpus"]
     io_pages = int(replay.pages.max()) if replay else p["size_kib"] // PAGE_KIB
     qd = _slots(replay) if replay else p["qd"]
     ios = len(replay.pages) if replay else p["ios"]
@@ -89,9 +105,10 @@ def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tupl
     plan, more = _plan(p, replay, ios, io_pages, shared, rng)
     gup_pages = p["gup_pages"] or (DIO_PAGES if p["dio"] == "legacy" else BIO_MAX_PAGES)
     rows = _rows_per_dio(p, replay, io_pages, gup_pages)
-    bios = submitters * qd * rows * (2 if ranged else 1) + 512
+    apart = p["shift"] == 0
+    bios = submitters * qd * rows * (2 if ranged else 1) + (512 if apart else io_pages)
     world, names = new_world(
-        pages=submitters * qd * io_pages + shared,
+        pages=submitters * qd * io_pages + shared if apart else p["shift"] * (submitters * qd - 1) + io_pages,
         nodes=2 * bios if ranged else 0,
         bios=bios,
         dios=qd,
@@ -101,10 +118,16 @@ def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tupl
         ios=ios,
         cleaners=_cleaners(p),
     )
-    world.dio["home"] = shared + io_pages * np.arange(len(world.dio))
+    world.dio["home"] = shared + (io_pages if apart else p["shift"]) * np.arange(len(world.dio))
+    if not apart:
+        world.task["transfers"][2 * p["cpus"] : 2 * p["cpus"] + submitters] = ios // submitters
     sys = world.sys
+    write_decisions(world, p)
+    sys[R.SYNC_ANY] = p["sync_any"]
+    if p["sync_pages"]:
+        sys[R.SYNC_PAGES] = min(p["sync_pages"], len(world.page))
     sys[R.DIO_IOMAP], sys[R.GUP_BATCH], sys[R.BIO_PAGES] = p["dio"] == "iomap", gup_pages, p["bio_pages"]
-    sys[R.EXTENT_PAGES], sys[R.STABLE_PAGES] = p["extent_kib"] // PAGE_KIB, p["stable_pages"]
+    sys[R.EXTENT_PAGES] = p["extent_kib"] // PAGE_KIB
     sys[R.PLAN_END] = ios if replay else len(plan)
     sys[R.TAGS] = sys[R.TAGS_FREE] = tags = p["tags"] if replay is None else len(plan)
     setup = Setup(
@@ -129,6 +152,10 @@ def _check_together(p: dict[str, Any], given: dict[str, Any]) -> None:
     for name in ("size_kib", "extent_kib"):
         if p[name] % PAGE_KIB:
             raise UsageError(f"parameter {name}: {p[name]} KiB is not a whole number of {PAGE_KIB} KiB pages")
+    if p["threads"] > p["cpus"]:
+        raise UsageError(f"parameter threads: {p['threads']} are more than there are CPUs ({p['cpus']})")
+    if p["shift"] and (p["trace"] or p["overlap"] > 0 or p["ios"] % (p["threads"] or p["cpus"])):
+        raise UsageError(f"parameter shift: {p['shift']} needs no trace, overlap=0, and as many IOs for each thread")
     if p["trace"] and p["cpus"] > 1:
         raise UsageError("parameter cpus: a replay has one submitting thread, so cpus=1")
     if p["trace"] and p["latencies"]:
@@ -223,11 +250,11 @@ def _cleaners(p: dict[str, Any]) -> tuple[Cleaner, ...]:
     wanted = (
         ("flusher", "writeback_ms"),
         ("fsync", "fsync_ms"),
-        ("truncate", "isize_ms"),
+        ("isize", "isize_ms"),
         ("kswapd", "reclaim_ms"),
     )
     return tuple(
-        Cleaner(name, period, period, -1)
+        Cleaner(name, period, period, p["rounds"] or -1)
         for name, period in ((name, round(p[key] * 1000 * PS_PER_US)) for name, key in wanted)
         if period > 0
     )

@@ -18,12 +18,15 @@ class Bias(NamedTuple):
 
     Attributes
     ----------
+    bias : int
+        What a pin adds; small worlds scale it down.
     subtract_mapcount : int
         1: test ``refcount - mapcount``, as in Kara's formula; 0: ``refcount``, as merged.
     """
 
     when: int = IN_GUP
     lock: int = LOCK_NONE
+    bias: int = GUP_PIN_COUNTING_BIAS
     subtract_mapcount: int = 0
 
 
@@ -32,14 +35,14 @@ VARIANTS = {"bias": Bias()}
 
 @implements(Bias)
 def pin(tracker, world, page):
-    page_of(world, page)["_refcount"] += GUP_PIN_COUNTING_BIAS - 1
+    page_of(world, page)["_refcount"] += tracker.bias - 1
     tally(world, R.ATOMIC, 1)
 
 
 @implements(Bias)
 def unpin(tracker, world, page, handle):
     # One subtraction of the whole bias: the release that follows counts it.
-    page_of(world, page)["_refcount"] -= GUP_PIN_COUNTING_BIAS - 1
+    page_of(world, page)["_refcount"] -= tracker.bias - 1
 
 
 @implements(Bias)
@@ -48,4 +51,4 @@ def is_pinned(tracker, world, page):
     references = int(row["_refcount"])
     if tracker.subtract_mapcount:
         references -= int(row["_mapcount"]) + 1
-    return references >= GUP_PIN_COUNTING_BIAS
+    return references >= tracker.bias

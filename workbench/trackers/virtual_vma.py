@@ -15,14 +15,14 @@ from typing import NamedTuple
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED, alloc, free, insert, iter_first, iter_next, remove
-from workbench.mm.page import page_of, wake_pin_waiters
+from workbench.mm.page import PG_CACHED, has, page_of, wake_pin_waiters
 from workbench.mm.world import histogram_add, tally
 from workbench.sizes import PAGE_SIZE
 from workbench.trackers import protocol
-from workbench.trackers.protocol import LOCK_NONE, RANGE_AFTER, implements
+from workbench.trackers.protocol import LOCK_NONE, RANGE_BEFORE, implements
 
 SPLIT, COUNT, BACKPOINTER = range(3)
-LEFTMOST, RIGHTMOST, ANY = range(3)
+LEFTMOST, RIGHTMOST, ANY, FIRST_FOUND = range(4)
 
 
 class VirtualVma(NamedTuple):
@@ -35,14 +35,14 @@ class VirtualVma(NamedTuple):
     release : int
         `SPLIT`, `COUNT` or `BACKPOINTER`.
     charge : int
-        `LEFTMOST` or `RIGHTMOST`: which of several covering ranges a release by page is charged to.
+        `LEFTMOST`, `RIGHTMOST` or `ANY`: which of several covering ranges a release by page is charged to.
     early_exit : int
         1: ``page_mkclean`` returns at once for an unmapped page, and its pins are not found (v4.17 mm/rmap.c).
     per_slab_page, bio_bytes : int
         Ranges that a 4 KiB slab page holds, and bytes of the pointer that each run of pages in a bio has.
     """
 
-    when: int = RANGE_AFTER
+    when: int = RANGE_BEFORE
     lock: int = LOCK_NONE
     release: int = SPLIT
     charge: int = LEFTMOST
@@ -130,12 +130,14 @@ def _covering(world, inode, page, charge):
     while n != 0:
         if at(world.node, n)["kind"] == KIND_PINNED:
             ranges += 1
-            if ranges == 1 or charge == RIGHTMOST:
+            if ranges == 1 or charge == RIGHTMOST or (charge == ANY and ranges == world.sys[R.CHOICE] + 1):
                 found = n
-            if charge == ANY or (ranges == 2 and charge == LEFTMOST):
+            if charge == FIRST_FOUND or (ranges == 2 and charge == LEFTMOST):
                 break
         n = iter_next(world.node, world.sys, n, page, page)
     _charge_tree(world, visited, rotations)
+    if charge == ANY:
+        world.sys[R.CHOICES] = max(ranges, 1)
     return found, ranges
 
 
@@ -148,7 +150,9 @@ def unpin_range(tracker, world, inode, start, n, handle):
     page = start
     end = start + n
     while page < end:
-        r, ranges = _covering(world, inode, page, tracker.charge)
+        r, ranges = 0, 0
+        if has(page_of(world, page), PG_CACHED) or not world.sys[R.TRUNCATED_LOST]:  # else page->mapping is gone
+            r, ranges = _covering(world, inode, page, tracker.charge)
         if r == 0:
             world.sys[R.UNATTRIBUTED] += 1
             page += 1
@@ -212,7 +216,7 @@ def _cut(world, inode, r, first, last):
 def is_pinned(tracker, world, page):
     if tracker.early_exit and page_of(world, page)["_mapcount"] < 0:
         return False
-    found, _ = _covering(world, world.sys[R.I_MMAP], page, ANY)
+    found, _ = _covering(world, world.sys[R.I_MMAP], page, FIRST_FOUND)
     return found != 0
 
 

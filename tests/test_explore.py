@@ -1,0 +1,296 @@
+"""The search of every interleaving: it misses nothing, keeps states exactly, and says why it says what it says."""
+
+import numpy as np
+import pytest
+from expected import CASES, WHY
+
+from workbench import explore as explore_function
+from workbench.designs import PRESETS
+from workbench.errors import UsageError
+from workbench.explore import explore, random_walks, run_search
+from workbench.hazards import HAZARDS
+from workbench.mm.programs import PROGRAMS
+from workbench.replay import Replay, new_search, replay, small_world
+from workbench.scenarios import SCENARIOS
+from workbench.search import engine
+from workbench.search.store import is_new, more_rows, new_rows, new_table, number_of
+
+RANGES = "tracker=vma-common:release=split,cleaning=skip"
+# Worlds of a few hundred states, which plain Python can search too.
+TINY = [
+    ("truncate-dax", "v4.17", {}),
+    ("truncate-dax", f"{RANGES},truncate=wait", {"mapping": "cache"}),
+    ("truncate-dax", "tracker=lru-count,truncate=wait", {"holder": "mr"}),
+    ("cma", "tracker=bias,longterm=migrate-first", {}),
+    ("cma", "tracker=pincount", {}),
+]
+
+
+def found(scenario, design, parameters, reduce=False):
+    """Level of each hazard that a search has found, and the search."""
+    search = run_search(small_world(scenario, design, parameters), reduce=reduce).search
+    return {name: int(row[2]) for name, row in zip(HAZARDS, search.found, strict=True) if row[0]}, search
+
+
+# ---- states are kept exactly
+
+
+def test_tables_number_what_they_hold():
+    table, rows = new_table(1 << 10), new_rows(1 << 4)
+    keys = np.random.default_rng(1).integers(0, 2**62, 500).tolist()
+    assert [number_of(table, key) for key in keys] == list(range(500))
+    assert [number_of(table, key) for key in reversed(keys)] == list(range(499, -1, -1))
+    assert all(is_new(rows, key) for key in keys[:10]) and not any(is_new(rows, key) for key in keys[:10])
+    assert more_rows(rows).keys[:10].tolist() == keys[:10]
+
+
+@pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
+def test_packing_is_undone_by_unpacking(scenario, design, parameters):
+    small = small_world(scenario, design, parameters)
+    search = run_search(small).search
+    for state in range(int(search.states.cells[0])):
+        engine.load(small.world, search, state)
+        assert engine.pack(small.world, search)
+        assert search.word.tolist() == search.base.tolist()
+
+
+@pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
+def test_as_many_states_as_a_search_that_copies_whole_worlds(scenario, design, parameters):
+    """The same steps, but each state is a copy of all arrays: nothing is unpacked, numbered or restored in part."""
+    _, search = found(scenario, design, parameters)
+    run = Replay(small_world(scenario, design, parameters))
+    look = new_search(run.small)
+    world = run.small.world
+
+    def words():
+        engine.pack(world, look)
+        return tuple(look.word.tolist())
+
+    def copy():
+        return [array.copy() for array in world], run.submitted.copy()
+
+    seen, queue, transitions = {words()}, [copy()], 0
+    for arrays, submitted in queue:  # it grows while it is gone through
+        for choice in _choices(run, arrays, submitted):
+            _restore(run, arrays, submitted)
+            run._transition(choice)
+            transitions += 1
+            if words() not in seen:
+                seen.add(words())
+                queue.append(copy())
+    assert len(seen) == search.states.cells[0] and transitions == search.cells[engine.TRANSITIONS]
+
+
+def _restore(run, arrays, submitted):
+    for array, kept in zip(run.small.world, arrays, strict=True):
+        array[:] = kept
+    run.submitted = submitted.copy()
+
+
+def _choices(run, arrays, submitted):
+    _restore(run, arrays, submitted)
+    return run.choices()[0]
+
+
+# ---- reductions
+
+
+@pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
+def test_reduction_keeps_verdicts_in_tiny_worlds(scenario, design, parameters):
+    whole, search = found(scenario, design, parameters)
+    reduced, fewer = found(scenario, design, parameters, reduce=True)
+    assert set(whole) == set(reduced) and fewer.states.cells[0] < search.states.cells[0]
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize(
+    ("scenario", "parameters"),
+    [
+        ("golden-race", {"kswapd_rounds": 1}),
+        ("gup-fast-race", {}),
+        ("mr-idle-fsync", {"kswapd_rounds": 1}),
+        ("fork-cow", {}),
+        ("wide-map", {"registrations": 2}),
+        ("direct-io", {"bio_pages": 2, "journal": 0}),
+        ("direct-io", {"bio_pages": 2, "journal": 0, "sync_any": 0, "sync_pages": 1}),
+    ],
+)
+@pytest.mark.parametrize(
+    "design",
+    [
+        "v4.17",
+        "hubbard-v2",
+        "tracker=flag,cleaning=skip,reclaim=skip",
+        "tracker=bias,cleaning=wait,reclaim=ignore",
+        "kara-virtual-vma",
+    ],
+)
+def test_reduction_keeps_verdicts(scenario, parameters, design):
+    assert set(found(scenario, design, parameters)[0]) == set(found(scenario, design, parameters, reduce=True)[0])
+
+
+# ---- what a verdict says
+
+
+def test_a_limit_is_never_safe():
+    stopped = explore("truncate-dax", "v4.17", max_states=50, conditional=False)
+    assert not stopped.complete and stopped.states >= 50
+    assert {h.verdict for h in stopped.hazards.values()} <= {"reachable", "unknown", "not applicable"}
+    assert stopped.hazards["deadlock"].reason == "stopped at 50 states"
+
+
+def test_not_applicable_says_why():
+    verdict = explore("truncate-dax", "v4.17", conditional=False)
+    reasons = {name: h.reason for name, h in verdict.hazards.items() if h.verdict == "not applicable"}
+    assert reasons["cow-alias"] == "not in truncate-dax"
+    assert reasons["stale-pin"] == "the tracker never says pinned"
+
+
+def test_a_counterexample_replays_to_its_hazard():
+    verdict = explore("truncate-dax", "v4.17", conditional=False)
+    hazard = verdict.hazards["truncate-write"]
+    run = replay("truncate-dax", "v4.17", hazard.schedule)
+    assert tuple(run.trace) == hazard.trace and hazard.depth == len(hazard.trace)
+    assert "truncate-write" in run.trace[-1].hazards
+
+
+def test_reduced_counterexamples_replay_too():
+    hazard = explore("truncate-dax", "v4.17", conditional=False, reduce=True).hazards["truncate-write"]
+    assert "truncate-write" in replay("truncate-dax", "v4.17", hazard.schedule).trace[-1].hazards
+
+
+def test_a_schedule_that_does_not_fit_is_refused():
+    with pytest.raises(UsageError, match="step 1 of the schedule: dio/0 can't do 'gup_take' on page 0 now"):
+        replay("truncate-dax", "v4.17", [("dio/0", "gup_take", 0, 0)])
+
+
+def test_verdicts_name_what_they_turn_on():
+    design = "tracker=bias,longterm=allow,truncate=wait"
+    assert explore("truncate-dax", design, holder="mr").hazards["stall"].verdict == "reachable"
+    design = "tracker=vma-common:release=split:early_exit=no,cleaning=ignore"
+    lost = explore("truncate-dax", design, mapping="cache").hazards["stale-pin"]
+    assert lost.verdict == "reachable"
+    assert lost.conditional == ("range.early_exit=no", "range.truncated=lost")
+
+
+def test_the_same_every_time():
+    first, second = (explore("cma", "hubbard-v1").to_json() for _ in range(2))
+    assert first == second
+    assert explore_function is explore
+
+
+def test_random_walks_find_and_prove_nothing():
+    verdict = random_walks("truncate-dax", "v4.17", walks=20, seed=3)
+    assert verdict.hazards["truncate-write"].verdict == "reachable"
+    assert verdict.hazards["deadlock"].verdict == "unknown"
+    again = random_walks("truncate-dax", "v4.17", walks=20, seed=3)
+    assert verdict.to_json() == again.to_json()
+    schedule = verdict.hazards["truncate-write"].schedule
+    assert "truncate-write" in replay("truncate-dax", "v4.17", schedule).trace[-1].hazards
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: explore("golden-rice"), "golden-race"),
+        (lambda: explore("cma", "v9"), "there are"),
+        (lambda: explore("cma", max_states=0), "max_states=0"),
+        (lambda: explore("cma", memory_mib=0), "memory_mib=0"),
+        (lambda: explore("cma", transfer=1), "transfers"),
+        (lambda: explore("direct-io", qd=64, ios=64), "a small world has at most"),
+        (lambda: explore("cma", "tracker=bias", bias=1024, max_states=99), "too large"),
+        (lambda: random_walks("cma", walks=0), "walks=0"),
+    ],
+)
+def test_wrong_input_is_one_line(call, says):
+    with pytest.raises(UsageError, match=says) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_steps_have_names():
+    assert all(len(set(filter(None, steps))) == len([s for s in steps if s]) for steps in PROGRAMS.values())
+
+
+# ---- expected verdicts
+
+
+def title(case):
+    return "-".join([case.scenario, case.design, *(f"{k}={v}" for k, v in case.parameters.items())])
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("case", CASES, ids=title)
+def test_verdicts_are_those_that_were_expected(case):
+    verdict = explore(case.scenario, case.design, reduce=True, conditional=False, **case.parameters)
+    assert verdict.complete
+    reached = {name for name, hazard in verdict.hazards.items() if hazard.verdict == "reachable"}
+    assert reached == set(case.reaches), {name: WHY[why] for name, why in case.reaches.items()}
+    if not {"stall", "stale-pin", "deadlock"} & reached:
+        assert verdict.ends["good"] > 0, "safe because nothing ever happens"
+
+
+def test_every_hazard_is_reached_and_kept_away_somewhere():
+    scenarios = {name: [c for c in CASES if c.scenario == name] for name in SCENARIOS}
+    assert all(scenarios.values())
+    for hazard in HAZARDS:
+        able = [c for name, cases in scenarios.items() if hazard in SCENARIOS[name].HAZARDS for c in cases]
+        assert any(hazard in c.reaches for c in able), f"nothing shows {hazard}"
+        assert any(hazard not in c.reaches for c in able), f"nothing is free of {hazard}"
+    assert set(WHY) == {why for c in CASES for why in c.reaches.values()}
+
+
+# A design that is free of a hazard, and the same with one thing broken.
+MUTANTS = {
+    "bufferless-dirty": ("golden-race", "tracker=bias,cleaning=skip,reclaim=skip", "tracker=none,cleaning=skip", {}),
+    "lost-update": ("golden-race", "v6.12", "v6.12", {"mutant": "reclaim=ignore"}),
+    "unstable-write": ("gup-fast-race", "tracker=bias,cleaning=skip", "tracker=bias,cleaning=skip",
+                       {"stable_pages": 0}),
+    "fsync-lie": ("mr-idle-fsync", "tracker=bias,cleaning=report", "tracker=bias,cleaning=skip", {}),
+    "missed-pin": ("gup-fast-race", "tracker=bias,cleaning=skip", "tracker=flag:learns=after,cleaning=skip", {}),
+    "stale-pin": ("golden-race", "tracker=flag,cleaning=skip", "tracker=flag-sticky,cleaning=skip", {}),
+    "false-pin": ("wide-map", "tracker=bias:subtract_mapcount=yes,cleaning=skip,reclaim=skip",
+                  "tracker=bias,cleaning=skip,reclaim=skip", {}),
+    "deadlock": ("gup-fast-race", "tracker=bias,cleaning=wait,wait=unlocked,journal=dropped",
+                 "tracker=bias,cleaning=wait,wait=unlocked", {}),
+    "stall": ("mr-idle-fsync", "tracker=bias,cleaning=ignore", "tracker=bias,cleaning=ignore/wait", {}),
+    "cow-alias": ("fork-cow", "v6.12", "v6.12", {"write_protect_seq": 0}),
+    "truncate-write": ("truncate-dax", "v6.12", "tracker=bias,truncate=ignore", {}),
+    "count-overflow": ("wide-map", "tracker=pincount", "tracker=pincount", {"count_max": 8}),
+    "unmovable": ("cma", "tracker=bias,longterm=migrate-first", "tracker=bias,longterm=allow", {}),
+}  # fmt: skip
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("hazard", HAZARDS)
+def test_a_mutant_shows_every_hazard(hazard):
+    scenario, safe, broken, changed = MUTANTS[hazard]
+    if "mutant" in changed:
+        broken, changed = f"{PRESETS[broken].replace('reclaim=skip', changed['mutant'])}", {}
+
+    def verdict(design, **parameters):
+        return explore(scenario, design, reduce=True, conditional=False, **parameters).hazards[hazard].verdict
+
+    assert verdict(safe) in ("unreachable", "not applicable")
+    assert verdict(broken, **changed) == "reachable"
+
+
+# Steps that belong to the timed runs, or to limits that small worlds do not have.
+NOT_IN_SMALL_WORLDS: set[str] = set()
+EXTRA = [  # worlds that take the steps which those of CASES don't
+    ("mr-idle-fsync", "tracker=vma-common:release=split,cleaning=skip", {"kswapd_rounds": 1}),
+    ("truncate-dax", "tracker=vma-common:release=split", {"mapping": "cache", "holder": "mr"}),
+]
+
+
+@pytest.mark.slow_without_jit
+def test_every_step_of_every_program_is_taken():
+    taken: set[str] = set()
+    for scenario, design, parameters in [(c.scenario, c.design, c.parameters) for c in CASES] + EXTRA:
+        verdict = explore(scenario, design, reduce=True, conditional=False, max_states=400_000, **parameters)
+        taken |= set(verdict.steps)
+    shared = {step for program in ("dio", "rdma", "writer") for step in PROGRAMS[program][2:17]}
+    there = {f"{program}.{step}" for program, steps in PROGRAMS.items() for step in steps if step}
+    missing = {name for name in there - taken if name.partition(".")[2] not in shared}
+    missing |= {step for step in shared if step and not any(name.endswith(f".{step}") for name in taken)}
+    assert missing == NOT_IN_SMALL_WORLDS

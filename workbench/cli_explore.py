@@ -1,0 +1,198 @@
+"""The commands ``explore`` and ``matrix``: every interleaving of a small world, and all designs against all of them."""
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.errors import UsageError, nearest
+from workbench.usage import INDENT, WIDTH, Add, Parser, add_json, layout, pairs, print_json, whole_number
+
+# All else is imported where it is used, as in cli.py.
+if TYPE_CHECKING:
+    from workbench.matrix import Matrix
+    from workbench.verdict import HazardVerdict, Verdict
+
+
+# ---- explore
+
+
+def add_explore(add: Add) -> None:
+    """Add the command ``explore``."""
+    summary = "search every interleaving of a small world: a verdict for each hazard"
+    example = "workbench explore golden-race --design v4.17 --trace"
+    more = (
+        "\nThe steps of `simulate` in every order, breadth first: counterexamples are shortest ones."
+        "\nThe first search of each kind of tracker compiles it."
+    )
+    parser = add("explore", summary, _explore, example, more)
+    parser.add_argument("scenario", metavar="SCENARIO", help="a name of `workbench list scenarios`")
+    parser.add_argument(
+        "--design",
+        metavar="D",
+        required=True,
+        help="a preset of `workbench list designs`, or parts: tracker=bias,cleaning=skip/wait,order=check-first",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="parameters other than those of the small world; `workbench list scenarios -v` names them",
+    )
+    parser.add_argument("--trace", action="store_true", help="print the shortest counterexamples, 72 columns wide")
+    parser.add_argument("--reduce", action="store_true", help="leave interleavings out that can't matter")
+    parser.add_argument(
+        "--no-conditional",
+        action="store_true",
+        help="don't search again under the other values of modelling decisions to see which verdicts hang on them",
+    )
+    _add_limits(parser, 4096)
+    parser.add_argument(
+        "--walks", metavar="N", type=whole_number, help="N random walks in the place of the search: for larger worlds"
+    )
+    parser.add_argument("--seed", metavar="S", type=whole_number, default=1, help="of the walks; default: 1")
+    add_json(parser, "one object: verdicts with their counterexamples, states, transitions, depth")
+
+
+def _add_limits(parser: Parser, memory_mib: int) -> None:
+    parser.add_argument(
+        "--max-states", metavar="N", type=whole_number, default=20_000_000, help="stop there; default: 20000000 states"
+    )
+    parser.add_argument(
+        "--memory-mib",
+        metavar="N",
+        type=whole_number,
+        default=memory_mib,
+        help=f"stop at this much memory; default: {memory_mib} MiB",
+    )
+
+
+def _explore(arguments: argparse.Namespace) -> int:
+    from workbench import designs
+
+    given = _parameters(arguments.scenario, arguments.set)
+    designs.parse(arguments.design)
+    _check_limits(arguments)
+    from workbench.explore import explore, random_walks  # the search takes long to import
+
+    if arguments.walks is not None:
+        found = random_walks(arguments.scenario, arguments.design, walks=arguments.walks, seed=arguments.seed, **given)
+    else:
+        found = explore(
+            arguments.scenario,
+            arguments.design,
+            max_states=arguments.max_states,
+            memory_mib=arguments.memory_mib,
+            reduce=arguments.reduce,
+            conditional=not arguments.no_conditional,
+            **given,
+        )
+    if arguments.json:
+        print_json(found.to_json())
+    else:
+        _print_verdict(found, arguments.trace)
+    return 0
+
+
+def _parameters(name: str, texts: Sequence[str]) -> dict[str, object]:
+    """Those that were given, each in its type."""
+    from workbench.scenarios import SCENARIOS
+    from workbench.scenarios.base import check_parameters
+
+    if name not in SCENARIOS:
+        raise UsageError(f"no scenario {name!r}: {nearest(name, SCENARIOS)}")
+    given = pairs(texts)
+    checked = check_parameters(name, SCENARIOS[name].PARAMETERS, given)
+    return {key: value for key, value in checked.items() if key in given}
+
+
+def _check_limits(arguments: argparse.Namespace) -> None:
+    for option in ("max_states", "memory_mib", "walks"):
+        value = getattr(arguments, option, None)
+        if value is not None and value < 1:
+            raise UsageError(f"--{option.replace('_', '-')} {value}: 1 or more")
+
+
+def _print_verdict(found: "Verdict", trace: bool) -> None:
+    from workbench.counterexample import as_mail
+
+    print(f"{found.scenario}, design {found.design}")
+    print(f"{found.summary()} ({found.seconds:.1f} s)")
+    parameters = " ".join(f"{name}={value}" for name, value in found.parameters.items())
+    print(textwrap.fill(f"parameters: {parameters}", WIDTH, subsequent_indent=INDENT, break_on_hyphens=False))
+    print()
+    rows = [("hazard", "verdict", "steps", "where it shows, and what the verdict hangs on")]
+    rows += [(name, h.verdict, str(h.depth or ""), _where(h)) for name, h in found.hazards.items()]
+    print("\n".join(layout(rows)))
+    if trace:
+        for name, hazard in found.hazards.items():
+            if hazard.trace:
+                print(f"\n\n{as_mail(found, name)}")
+
+
+def _where(hazard: "HazardVerdict") -> str:
+    last = [f"{hazard.trace[-1].actor}: {hazard.trace[-1].step}"] if hazard.trace else []
+    hangs = ["if " + ", ".join(hazard.conditional)] if hazard.conditional else []
+    return "; ".join(last + [hazard.reason] * bool(hazard.reason) + hangs)
+
+
+# ---- matrix
+
+
+def add_matrix(add: Add) -> None:
+    """Add the command ``matrix``."""
+    summary = "the decision matrix: designs against hazards, costs, and where they work"
+    example = "workbench matrix --quick --jobs 2"
+    parser = add("matrix", summary, _matrix, example, "\nEvery scenario is searched under every design.")
+    parser.add_argument("--quick", action="store_true", help="the presets and a handful of designs")
+    parser.add_argument("--designs", metavar="D", nargs="+", default=[], help="these designs; default: all")
+    parser.add_argument("--scenarios", metavar="S", nargs="+", default=[], help="in these scenarios; default: all")
+    parser.add_argument("--jobs", metavar="N", type=whole_number, default=2, help="processes; default: 2")
+    _add_limits(parser, 2048)
+    parser.add_argument("--markdown", action="store_true", help="print Markdown in the place of text")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="write figures, text and Markdown into DIR too")
+    add_json(parser, "by design the worst verdict for each hazard, and the criteria")
+
+
+def _matrix(arguments: argparse.Namespace) -> int:
+    from workbench import matrix
+
+    _check_limits(arguments)
+    if arguments.json and arguments.markdown:
+        raise UsageError("--json and --markdown: one of them")
+    if arguments.out:
+        _prepare(arguments.out)
+    found = matrix.build(
+        arguments.designs,
+        arguments.scenarios,
+        quick=arguments.quick,
+        jobs=arguments.jobs,
+        max_states=arguments.max_states,
+        memory_mib=arguments.memory_mib,
+    )
+    figures = {"decision_matrix": matrix.hazards_chart(found), "decision_criteria": matrix.criteria_chart(found)}
+    if arguments.out:
+        _save(found, figures, arguments.out)
+    if arguments.json:
+        print_json(found.to_json())
+    else:
+        print(matrix.markdown(found) if arguments.markdown else "\n\n\n".join(text for _, text in figures.values()))
+    return 0
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {folder}: {error.strerror}; name a folder that can be written to") from None
+
+
+def _save(found: "Matrix", figures: dict, folder: Path) -> None:
+    from workbench import charts, matrix
+
+    for name, (figure, text) in figures.items():
+        charts.save(figure, name, folder, text, found.provenance)
+    matrix.write_markdown(found, folder / "decision_matrix.md")

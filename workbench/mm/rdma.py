@@ -1,0 +1,236 @@
+"""A memory region: registered once or several times, written to by its device, idle, deregistered.
+
+Registration is a long-term GUP call (v6.12 drivers/infiniband/core/umem.c ib_umem_get); where the rules say so, it
+is refused, or its page is moved out of CMA first. The device writes without any kernel code running, and its
+completion is polled. Deregistration dirties the pages, if they are clean, and puts them (__ib_umem_release).
+"""
+
+from workbench.accelerate import at, inline, jit, step
+from workbench.mm import registers as R
+from workbench.mm.bio import alloc_bio_row, device_push, learn_completion, put_pinned_page
+from workbench.mm.gup import learns, locked_batch
+from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
+from workbench.mm.page import (
+    FRAME_CMA,
+    PG_DIRTY,
+    PG_LOCKED,
+    ghost_unpin,
+    has,
+    lock_page,
+    page_of,
+    set_page_dirty,
+    wake_pin_waiters,
+)
+from workbench.mm.programs import (
+    D_GUP_CALL,
+    G_ISOLATE,
+    M_DEREG_DIRTY,
+    M_DEREG_LOCK,
+    M_DEREG_RANGE,
+    M_DEREG_RELEASE,
+    M_DEREG_UNLOCK,
+    M_IDLE,
+    M_POLL,
+    M_POST_RECV,
+    M_REGISTER,
+    M_UNDO,
+    RDMA_PROGRAM,
+)
+from workbench.mm.world import DEAD, READ, TRANSFER, WAIT_BIO, WAIT_CQ, WAIT_TAG, WAIT_USER, tally, wait
+from workbench.policies import LONGTERM_MIGRATE, LONGTERM_MIGRATE_CMA, LONGTERM_REFUSE, LONGTERM_REFUSE_DAX
+from workbench.trackers.protocol import RANGE_BEFORE, unpin_range
+
+
+@jit
+def reg_mr(world, t):
+    """Register the region, once more, unless the rules refuse that."""
+    sys = world.sys
+    task = at(world.task, t)
+    refused_file = sys[R.LONGTERM] & LONGTERM_REFUSE and not sys[R.FRAMES]
+    if refused_file or (sys[R.LONGTERM] & LONGTERM_REFUSE_DAX and sys[R.DAX]):
+        sys[R.REFUSED] += 1
+        task["state"] = DEAD
+        return
+    d = task["free_dio"]
+    dio = at(world.dio, d)
+    task["free_dio"] = dio["next"]
+    task["dio"] = d
+    dio["next"] = -1
+    dio["op"] = READ
+    dio["got"] = 0
+    dio["refcount"] = 0
+    task["pc"] = D_GUP_CALL
+
+
+@jit
+def mr_check(world, t):
+    """See whether the pages are where long-term pins may be (v6.12 mm/gup.c check_and_migrate_movable_folios)."""
+    sys = world.sys
+    task = at(world.task, t)
+    dio = at(world.dio, task["dio"])
+    in_cma = 0
+    for p in range(dio["page"], dio["page"] + dio["nr_pages"]):
+        in_cma += has(page_of(world, p), FRAME_CMA)
+    if in_cma and sys[R.LONGTERM] & (LONGTERM_MIGRATE | LONGTERM_MIGRATE_CMA):
+        task["pc"] = M_UNDO
+        return
+    sys[R.UNMOVABLE] += in_cma
+    _enlist(world, task)
+    task["rounds"] -= 1
+    task["pc"] = M_REGISTER if task["rounds"] > 0 else M_POST_RECV
+
+
+@inline
+def _enlist(world, task):
+    """The registration joins those of the region, in their order."""
+    d = task["dio"]
+    if task["flight_head"] < 0:
+        task["flight_head"] = d
+    else:
+        at(world.dio, task["flight_tail"])["next"] = d
+    task["flight_tail"] = d
+
+
+@step
+def mr_undo(tracker, world, t):
+    """Give the pin back, to move the page."""
+    task = at(world.task, t)
+    dio = at(world.dio, task["dio"])
+    p = int(dio["page"])
+    put_pinned_page(tracker, world, p, learns(tracker, world, RDMA_PROGRAM, p), -1)
+    dio["got"] = 0
+    task["page"] = p
+    task["pc"] = G_ISOLATE
+
+
+@jit
+def post_recv(world, t):
+    """Have the device write into the region, once more; or all transfers are done."""
+    sys = world.sys
+    task = at(world.task, t)
+    if task["transfers"] == 0:
+        task["pc"] = M_IDLE
+        return
+    if sys[R.TAGS_FREE] == 0:
+        wait(task, WAIT_TAG, -1)
+        return
+    b = alloc_bio_row(world)
+    if b < 0:
+        wait(task, WAIT_BIO, -1)
+        return
+    task["transfers"] -= 1
+    dio = at(world.dio, task["dio"])
+    dio["refcount"] = 1
+    row = at(world.bio, b)
+    row["page"] = dio["page"]
+    row["nr_pages"] = dio["nr_pages"]
+    row["handle"] = -1
+    row["seg_next"] = -1
+    row["dio"] = task["dio"]
+    row["op"] = TRANSFER
+    row["cpu"] = task["cpu"]
+    row["redirty"] = 0
+    row["done_ps"] = -1
+    device_push(world, b)
+    task["pc"] = M_POLL
+
+
+@jit
+def poll_cq(world, t):
+    """Wait for the completion; from here on the caller knows that the data has come."""
+    task = at(world.task, t)
+    if at(world.dio, task["dio"])["refcount"] > 0:
+        wait(task, WAIT_CQ, -1)
+        return
+    if world.sys[R.WATCH]:
+        learn_completion(world, task["dio"])
+    task["pc"] = M_POST_RECV
+
+
+@jit
+def mr_idle(world, t):
+    """Registered and idle, perhaps for days: nobody need ever deregister (`caller` says whether this one does)."""
+    task = at(world.task, t)
+    if not task["caller"]:
+        wait(task, WAIT_USER, -1)
+        return
+    task["dio"] = task["flight_head"]
+    task["page"] = at(world.dio, task["dio"])["page"]
+    task["pc"] = M_DEREG_DIRTY
+
+
+@step
+def dereg_dirty(tracker, world, t):
+    """Dirty what is clean, a page at a time, under its lock."""
+    task = at(world.task, t)
+    dio = at(world.dio, task["dio"])
+    p = int(task["page"])
+    page = page_of(world, p)
+    if world.sys[R.DIRTY_ON_RELEASE] and not has(page, PG_DIRTY):
+        if has(page, PG_LOCKED):
+            lock_page(world, task, p)
+            return
+        tally(world, R.PAGE_LOCK, 1)
+        set_page_dirty(world, page)
+    task["page"] = p + 1
+    if p + 1 == dio["page"] + dio["nr_pages"]:
+        task["page"] = dio["page"]
+        ranges = learns(tracker, world, RDMA_PROGRAM, dio["page"]) >= RANGE_BEFORE
+        task["pc"] = M_DEREG_LOCK if ranges else M_DEREG_RELEASE
+
+
+@jit
+def dereg_range_lock(world, t):
+    """Take ``i_mmap_rwsem`` to release the region's range."""
+    if i_mmap_lock(world, t, 1):
+        at(world.task, t)["pc"] = M_DEREG_RANGE
+
+
+@step
+def dereg_range(tracker, world, t):
+    """Release the range, from the cursor on."""
+    task = at(world.task, t)
+    dio = at(world.dio, task["dio"])
+    p = int(task["page"])
+    end = min(int(dio["page"]) + int(dio["nr_pages"]), p + world.sys[R.PAGES_PER_STEP])
+    unpin_range(tracker, world, world.sys[R.I_MMAP], p, end - p, int(dio["handle"]))
+    for released in range(p, end):
+        ghost_unpin(world, page_of(world, released))
+        wake_pin_waiters(world, released)
+    task["page"] = end
+    if end == dio["page"] + dio["nr_pages"]:
+        task["pc"] = M_DEREG_UNLOCK
+
+
+@jit
+def dereg_range_unlock(world, t):
+    """Release ``i_mmap_rwsem``; the references come next."""
+    i_mmap_unlock(world, 1)
+    task = at(world.task, t)
+    task["page"] = at(world.dio, task["dio"])["page"]
+    task["pc"] = M_DEREG_RELEASE
+
+
+@step
+def dereg_release(tracker, world, t):
+    """Unpin and put the pages; then the next registration, or the region is gone."""
+    task = at(world.task, t)
+    dio = at(world.dio, task["dio"])
+    p = int(task["page"])
+    end = min(int(dio["page"]) + int(dio["nr_pages"]), p + locked_batch(tracker, world))
+    when = learns(tracker, world, RDMA_PROGRAM, dio["page"])
+    while p < end:
+        put_pinned_page(tracker, world, p, when, dio["handle"])
+        tally(world, R.ATOMIC, 1)
+        tally(world, R.PUT_PAGE, 1)
+        p += 1
+    task["page"] = p
+    if p < dio["page"] + dio["nr_pages"]:
+        return
+    task["flight_head"] = dio["next"]
+    task["dio"] = dio["next"]
+    if task["dio"] < 0:
+        task["state"] = DEAD
+        return
+    task["page"] = at(world.dio, task["dio"])["page"]
+    task["pc"] = M_DEREG_DIRTY

@@ -1,0 +1,1 @@
+"""Every interleaving of a small world: states kept once, breadth first."""

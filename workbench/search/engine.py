@@ -1,0 +1,486 @@
+"""The search: expands states breadth first, by the same steps that the clock runs.
+
+Layout of a state's words: pages, rows of bios, direct IOs, two words per task, two of the registers, and, if the
+tracker keeps ranges, two of these. A step is run in place; what it has changed is seen by packing again, and is
+unpacked back before the next one.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from workbench.accelerate import at, inline, jit, step
+from workbench.hazards import END_BITS, EVENTS, judge_rest
+from workbench.mm import bio, packing, programs
+from workbench.mm import registers as R
+from workbench.mm.world import AT_NONE, AT_QUEUE, RUNNABLE, WAITING, WRITEBACK
+from workbench.search.local import choosing_task, is_local
+from workbench.search.store import Rows, Table, is_new, number_of, pair, room_left
+from workbench.steps import run_step
+
+# A transition: a task's next step, or what the device does to a bio; and which of its outcomes.
+DEVICE = 64
+OUTCOME = 128  # times the number of the outcome
+AT_REST, AT_END = -1, -2  # no transition: the state itself is judged
+
+MOST_STEPS = 256  # that one transition may be made of
+GO, DONE, NEED_ROOM, TOO_WIDE, AT_LIMIT = range(5)
+SEARCH, REPLAY = range(2)
+(
+    MODE,  # SEARCH, or REPLAY: run the transition in CHOICE, or judge, and return
+    CHOICE,
+    CHOICES,  # outcomes that the last transition had
+    FOUND,  # what judge_rest gave last
+    NEXT,  # state that is being expanded
+    ONLY,  # with reduction: the one task whose transitions are enough, or -1
+    WHAT,  # the last of its transitions that was looked at
+    MOVES,  # how many of them must come, and may come
+    OPTIONAL,
+    JUDGED,
+    LEVEL,
+    LEVEL_END,  # first state of the next level
+    TRANSITIONS,
+    MAX_STATES,
+    REDUCE,
+    WORDS,
+    LEAVES,  # leaves of the tree of numbers: a power of two
+    RANGED,
+    CHANGED,  # words that the last step has changed, as bits
+    TREE_CHANGED,  # it has changed the interval tree
+    STEPS,
+    RAN,  # of a replay: how many steps the transition has run
+    CELLS,
+) = range(23)
+ENDS = ("good", "deadlock", "stall", "bug", "other")  # in the order of hazards.GOOD_END, ...
+HAZARD_COLUMNS = ("state", "choice", "level")
+
+
+class Search(NamedTuple):
+    """State of the search.
+
+    Attributes
+    ----------
+    nodes : Table
+        Interned words and pairs.
+    states : Rows
+        States, in the order in which they were found: the root's pair of each.
+    parent : ndarray of uint32
+        State from which each state was first reached.
+    choice : ndarray of int32
+        And by which transition.
+    word, base : ndarray of int64, shape (words,)
+        Of the world now, and of the state that is expanded.
+    number, base_number : ndarray of int64, shape (2 * leaves,)
+        The tree of numbers of each: node i has children 2i and 2i+1.
+    order : ndarray of int64
+        Nodes of the pinned ranges in tree order; the first cell counts them.
+    found : ndarray of int64, shape (hazards, 3)
+        Where a hazard was first seen: state plus one, transition, level.
+    taken : ndarray of int64, shape (programs, steps)
+        How often each step was run.
+    waits : ndarray of int64, shape (tasks, kinds)
+        How often a task began to wait, by reason.
+    ends : ndarray of int64
+        Ends by kind (`ENDS`).
+    ran : ndarray of int64
+        Of a replay: the steps that the last transition was made of.
+    cells : ndarray of int64
+        The driver's registers.
+    """
+
+    nodes: Table
+    states: Rows
+    parent: np.ndarray
+    choice: np.ndarray
+    word: np.ndarray
+    base: np.ndarray
+    number: np.ndarray
+    base_number: np.ndarray
+    order: np.ndarray
+    found: np.ndarray
+    taken: np.ndarray
+    waits: np.ndarray
+    ends: np.ndarray
+    ran: np.ndarray
+    cells: np.ndarray
+
+
+# ---- between the world and its words
+
+
+@jit
+def pack(world, search):
+    """Write the world's words; note which differ from the expanded state's.
+
+    Returns
+    -------
+    bool
+        False: a count has outgrown its field.
+    """
+    word, order, cells = search.word, search.order, search.cells
+    if cells[RANGED]:
+        packing.order_ranges(world, order)
+    w = 0
+    fits = True
+    for p in range(len(world.page)):
+        page = at(world.page, p)
+        fits &= packing.page_fits(page)
+        word[w] = packing.pack_page(page)
+        w += 1
+    for b in range(len(world.bio)):
+        word[w] = packing.pack_bio(world, b, order)
+        w += 1
+    for d in range(len(world.dio)):
+        word[w] = packing.pack_dio(world, d, order)
+        w += 1
+    for t in range(len(world.task)):
+        task = at(world.task, t)
+        word[w] = packing.pack_task(task, order)
+        word[w + 1] = packing.pack_lists(task)
+        w += 2
+    word[w] = packing.pack_lists_of_world(world.sys)
+    word[w + 1] = packing.pack_counts_of_world(world.sys)
+    w += 2
+    if cells[RANGED]:
+        word[w] = packing.pack_ranges(world, order, 0)
+        word[w + 1] = packing.pack_ranges(world, order, packing.RANGES_PER_WORD)
+    return fits
+
+
+@jit
+def unpack(world, search, changed):
+    """Set the objects whose bits are set in ``changed`` (-1: all) to what ``base`` says."""
+    base, order, cells = search.base, search.order, search.cells
+    words = cells[WORDS]
+    if cells[RANGED] and (cells[TREE_CHANGED] or changed < 0 or changed >> (words - 2) != 0):
+        packing.unpack_ranges(world, order, base, words - 2, words)
+        changed = -1  # handles name other nodes now
+    w = 0
+    for p in range(len(world.page)):
+        if changed >> w & 1:
+            packing.unpack_page(at(world.page, p), base[w])
+        w += 1
+    bios = changed >> w & ((1 << len(world.bio)) - 1)
+    for b in range(len(world.bio)):
+        if changed >> w & 1:
+            packing.unpack_bio(world, b, base[w], order)
+        w += 1
+    if bios:
+        packing.link_free_bios(world)
+    for d in range(len(world.dio)):
+        if changed >> w & 1:
+            packing.unpack_dio(world, d, base[w], order)
+        w += 1
+    for t in range(len(world.task)):
+        if changed >> w & 1:
+            packing.unpack_task(at(world.task, t), base[w], order)
+        if changed >> (w + 1) & 1:
+            packing.unpack_lists(at(world.task, t), base[w + 1])
+        w += 2
+    if changed >> w & 1:
+        packing.unpack_lists_of_world(world.sys, base[w])
+    if changed >> (w + 1) & 1:
+        packing.unpack_counts_of_world(world.sys, base[w + 1])
+
+
+# ---- between words and states
+
+
+@jit
+def number_words(search):
+    """Intern what has changed, and the path from there to the root; the state's key.
+
+    Notes
+    -----
+    `CHANGED` has the bits of the words that differ from ``base``.
+    """
+    number, base_number, cells, nodes = search.number, search.base_number, search.cells, search.nodes
+    leaves = cells[LEAVES]
+    changed = 0
+    for w in range(cells[WORDS]):
+        if search.word[w] != search.base[w]:
+            changed |= 1 << w
+            number[leaves + w] = number_of(nodes, int(search.word[w]))
+        else:
+            number[leaves + w] = base_number[leaves + w]
+    cells[CHANGED] = changed
+    first = leaves // 2
+    while first > 1:
+        above = 0
+        for i in range(first):
+            if changed >> (2 * i) & 3:
+                above |= 1 << i
+                left, right = number[2 * (first + i)], number[2 * (first + i) + 1]
+                number[first + i] = number_of(nodes, pair(left, right))
+            else:
+                number[first + i] = base_number[first + i]
+        changed = above
+        first //= 2
+    return pair(number[2], number[3])
+
+
+@jit
+def load(world, search, s):
+    """Make the world that of state ``s``."""
+    base, number, cells = search.base, search.base_number, search.cells
+    leaves = cells[LEAVES]
+    key = search.states.keys[s]
+    number[2] = key >> 32
+    number[3] = key & 0xFFFFFFFF
+    for i in range(2, leaves):
+        key = search.nodes.keys[number[i]]
+        number[2 * i] = key >> 32
+        number[2 * i + 1] = key & 0xFFFFFFFF
+    for w in range(cells[WORDS]):
+        base[w] = search.nodes.keys[number[leaves + w]]
+    unpack(world, search, -1)
+
+
+# ---- transitions
+
+
+@inline
+def reset_events(world):
+    """Before a transition: no event, no choice."""
+    for counter in range(R.BUFFERLESS_DIRTY, R.UNMOVABLE + 1):
+        world.sys[counter] = 0
+    world.sys[R.CHOICES] = 1
+
+
+@inline
+def settle(world):
+    """After a step: the woken are runnable already, and what was submitted is at the device."""
+    sys = world.sys
+    sys[R.WOKEN_HEAD] = sys[R.WOKEN_TAIL] = 0
+    while sys[R.DEVICE_HEAD] >= 0:
+        b = sys[R.DEVICE_HEAD]
+        sys[R.DEVICE_HEAD] = at(world.bio, b)["bi_next"]
+        at(world.bio, b)["bi_next"] = -1
+
+
+@inline
+def run_device(world, b):
+    """What the device does next to a bio: read a writeback's pages, or finish."""
+    row = at(world.bio, b)
+    if row["at_device"] == AT_QUEUE and row["op"] == WRITEBACK:
+        bio.device_start(world, b)
+    else:
+        bio.device_done(world, b)
+
+
+@inline
+def is_optional(task):
+    """Whether the task's next step need never be taken: an idle holder's."""
+    return task["program"] == programs.RDMA_PROGRAM and task["pc"] == programs.M_IDLE
+
+
+@step
+def next_local(tracker, world):
+    """With reduction: a task whose next step no other actor can notice or disturb, or -1.
+
+    So is the step of a task that is alone: nobody else can do anything before it.
+    """
+    others = _bios_at_device(world)
+    alone = -1
+    for t in range(len(world.task)):
+        task = at(world.task, t)
+        if task["state"] == RUNNABLE:
+            if is_local(tracker, world, t):
+                return t
+            others += 1
+            alone = t
+    return alone if others == 1 and alone >= 0 and not is_optional(at(world.task, alone)) else -1
+
+
+@jit
+def _bios_at_device(world):
+    n = 0
+    for b in range(len(world.bio)):
+        n += at(world.bio, b)["at_device"] != AT_NONE
+    return n
+
+
+@step
+def transition(tracker, world, search, choice):
+    """Run one transition from the world as it is; with reduction, the local steps that can follow too."""
+    cells = search.cells
+    reset_events(world)
+    world.sys[R.CHOICE] = choice // OUTCOME
+    tree = _tree_epoch(world.sys)
+    rows = world.sys[R.BIO_ROWS]
+    what = choice % OUTCOME
+    outcomes = 1
+    steps = cells[STEPS] + MOST_STEPS
+    while what >= 0 and cells[STEPS] < steps:
+        cells[STEPS] += 1
+        if cells[MODE] == REPLAY:
+            search.ran[cells[RAN]] = what
+            cells[RAN] += 1
+        if what >= DEVICE:
+            run_device(world, what - DEVICE)
+        else:
+            task = at(world.task, what)
+            search.taken[task["program"], task["pc"]] += 1
+            run_step(tracker, world, what)
+            if task["state"] == WAITING:
+                search.waits[what, task["wait_kind"]] += 1
+        outcomes = max(outcomes, world.sys[R.CHOICES])
+        settle(world)
+        if world.sys[R.BIO_ROWS] != rows:  # the lowest free row is always the next one
+            packing.link_free_bios(world)
+            rows = world.sys[R.BIO_ROWS]
+        what = next_local(tracker, world) if cells[REDUCE] else -1
+    world.sys[R.CHOICE] = 0
+    cells[CHOICES] = outcomes
+    cells[TREE_CHANGED] = tree != _tree_epoch(world.sys)
+
+
+@inline
+def _tree_epoch(sys):
+    return sys[R.RANGES] + sys[R.RANGES_GONE] + sys[R.SHRINKS] + sys[R.SPLITS]
+
+
+@inline
+def _note(search, hazard, choice):
+    """Write down where a hazard was first seen: the earliest level counts."""
+    found = search.found[hazard]
+    level = search.cells[LEVEL] + (choice >= 0)
+    if found[0] == 0 or level < found[2]:
+        found[0], found[1], found[2] = search.cells[NEXT] + 1, choice, level
+
+
+@inline
+def _note_events(world, search, choice):
+    for i in range(len(EVENTS)):
+        if world.sys[R.BUFFERLESS_DIRTY + i] and EVENTS[i] >= 0:
+            _note(search, EVENTS[i], choice)
+
+
+@jit
+def _keep_state(search, choice):
+    """Number the world's words; a state that is new is reached from the one that is being expanded."""
+    n = search.states.cells[0]
+    if is_new(search.states, number_words(search)):
+        search.parent[n] = search.cells[NEXT]
+        search.choice[n] = choice
+
+
+@jit
+def start(world, search):
+    """Keep the world as it is as the first state."""
+    pack(world, search)
+    is_new(search.states, number_words(search))
+    search.cells[LEVEL_END] = 0
+
+
+# ---- the order of the search
+
+
+@jit
+def advance(world, search):
+    """Find the next transition of the state that is expanded, or the next state; all is set for it when `GO`."""
+    cells = search.cells
+    if cells[CHOICE] // OUTCOME + 1 < cells[CHOICES]:
+        cells[CHOICE] += OUTCOME
+        return GO
+    while True:
+        while cells[WHAT] + 1 < DEVICE + len(world.bio):
+            cells[WHAT] += 1
+            if _is_possible(world, cells):
+                cells[CHOICE] = cells[WHAT]
+                return GO
+        if cells[MOVES] == 0 and not cells[JUDGED]:
+            cells[JUDGED] = 1
+            cells[CHOICES] = 0
+            cells[CHOICE] = AT_REST if cells[OPTIONAL] else AT_END
+            return GO
+        code = _next_state(world, search)
+        if code != GO:
+            return code
+
+
+@inline
+def _is_possible(world, cells):
+    what = cells[WHAT]
+    if what >= DEVICE:
+        possible = at(world.bio, what - DEVICE)["at_device"] != AT_NONE and cells[ONLY] < 0
+        cells[MOVES] += possible
+        return possible
+    if what >= len(world.task):
+        cells[WHAT] = DEVICE - 1
+        return False
+    task = at(world.task, what)
+    if task["state"] != RUNNABLE or (cells[ONLY] >= 0 and what != cells[ONLY]):
+        return False
+    if is_optional(task):
+        cells[OPTIONAL] += 1
+    else:
+        cells[MOVES] += 1
+    return True
+
+
+@jit
+def _next_state(world, search):
+    """Take up the next state, if there is one and room for what it may lead to."""
+    cells = search.cells
+    states = search.states.cells[0]
+    if cells[NEXT] + 1 >= states:
+        return DONE
+    if states >= cells[MAX_STATES]:
+        return AT_LIMIT
+    most = (len(world.task) + 2 * len(world.bio)) * 4  # transitions of one state, outcomes included
+    if room_left(search.states) < most or room_left(search.nodes) < most * 2 * cells[LEAVES]:
+        return NEED_ROOM
+    cells[NEXT] += 1
+    if cells[NEXT] == cells[LEVEL_END]:
+        cells[LEVEL] += 1
+        cells[LEVEL_END] = states
+    cells[WHAT] = -1
+    cells[MOVES] = cells[OPTIONAL] = cells[JUDGED] = 0
+    cells[CHOICES] = cells[CHOICE] = 0
+    load(world, search, cells[NEXT])
+    cells[ONLY] = choosing_task(world) if cells[REDUCE] else -1
+    return GO
+
+
+@step
+def run(tracker, world, search):
+    """Search on, until all states are expanded, or there is no room; or run one transition of a replay.
+
+    Returns
+    -------
+    int
+        `DONE`; `NEED_ROOM`: call again with bigger tables; `AT_LIMIT`; `TOO_WIDE`.
+    """
+    cells = search.cells
+    while True:
+        if cells[MODE] == SEARCH:
+            code = advance(world, search)
+            if code != GO:
+                return code
+        choice = cells[CHOICE]
+        if choice < 0:
+            cells[FOUND] = judge_rest(tracker, world, choice == AT_END)
+            if cells[MODE] == REPLAY:
+                return DONE
+            _note_rest(search, choice)
+            continue
+        transition(tracker, world, search, choice)
+        if cells[MODE] == REPLAY:
+            return DONE
+        cells[TRANSITIONS] += 1
+        _note_events(world, search, choice)
+        if not pack(world, search):
+            return TOO_WIDE
+        _keep_state(search, choice)
+        unpack(world, search, cells[CHANGED])
+
+
+@inline
+def _note_rest(search, choice):
+    found = search.cells[FOUND]
+    for hazard in range(len(search.found)):
+        if found >> hazard & 1:
+            _note(search, hazard, choice)
+    if choice == AT_END:
+        search.ends[found >> END_BITS] += 1
