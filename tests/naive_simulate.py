@@ -432,7 +432,13 @@ def _direct_io_setup(given, rng, draws):
     p = check_parameters("direct-io", direct_io.PARAMETERS, given)
     replay = traces.replay(traces.load(p["trace"])) if p["trace"] else None
     s = SimpleNamespace(
-        cpus=p["cpus"], submitters=p["cpus"], written=True, units=p["units"], tags=p["tags"], log_page=None, ios=None
+        cpus=p["cpus"],
+        submitters=p["threads"] or p["cpus"],
+        written=True,
+        units=p["units"],
+        tags=p["tags"],
+        log_page=None,
+        ios=None,
     )
     _decisions(s, p)
     s.iomap, s.bio_pages, s.extent_pages = p["dio"] == "iomap", p["bio_pages"], p["extent_kib"] // 4
@@ -456,8 +462,8 @@ def _direct_io_setup(given, rng, draws):
     s.slots, s.pages = qd, shared + s.submitters * qd * io_pages
     s.homes = [[shared + io_pages * (t * qd + k) for k in range(qd)] for t in range(s.submitters)]
     if p["shift"]:
-        s.ios, s.pages = len(s.plan) // s.submitters, p["shift"] * (s.submitters - 1) + io_pages
-        s.homes = [[p["shift"] * t] for t in range(s.submitters)]
+        s.ios, s.pages = len(s.plan) // s.submitters, p["shift"] * (s.submitters * qd - 1) + io_pages
+        s.homes = [[p["shift"] * (t * qd + k) for k in range(qd)] for t in range(s.submitters)]
     s.sync = range(min(p["sync_pages"], s.pages) or s.pages)
     s.sync_round = range(1) if p["sync_any"] else s.sync
     mean, sigma = p["latency_us"] * US, p["jitter"]

@@ -8,7 +8,7 @@ import pytest
 from workbench import costs, designs
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED
-from workbench.mm.world import bucket_of, bucket_values
+from workbench.mm.world import DEAD, bucket_of, bucket_values
 from workbench.scenarios import SCENARIOS
 from workbench.scenarios.base import EMPTY_PLAN, new_world
 from workbench.simulate import ConservationError, check_conservation, simulate
@@ -230,11 +230,12 @@ def test_a_region_that_is_deregistered_leaves_nothing():
 
 
 @pytest.mark.parametrize("tracker", ["none", "flag", "bias", "pincount", "lru-count", *RANGED])
-def test_what_an_idle_region_keeps_of_a_truncated_file(tracker):
-    """It adds up: of a page that truncation has orphaned, and of a block that it has freed, or waits for."""
+def test_what_an_idle_region_keeps(tracker):
+    """It adds up: of a page that truncation has orphaned, of a block that it has freed or waits for, of a frame."""
     for mapping in ("cache", "dax"):
         result = simulate("truncate-dax", f"tracker={tracker}", holder="mr", mapping=mapping, registrations=2)
         assert (result.held, result.counters["TRUNCATED_PAGES"], result.counters["TRUNCATE_WRITE"]) == (2, 1, 1)
+    assert simulate("cma", f"tracker={tracker}").held == 1
     waits = simulate("truncate-dax", f"tracker={tracker},truncate=wait", holder="mr")
     assert waits.stuck == ["truncate waits for a pin to go away"]
 
@@ -260,6 +261,9 @@ def test_an_actor_without_rounds_is_left_out_and_one_with_a_time_sleeps():
     assert log[log["actor"] == "fork"]["time_ps"].min() == 123_000_000
     assert log[log["actor"] == "child"]["time_ps"].min() >= 123_000_000
     assert "writer" not in set(log["actor"])
+    setup, _ = SCENARIOS["fork-cow"].build({}, np.random.default_rng(0), False)
+    setup.world.task["state"][:-1] = DEAD
+    assert simulation._stuck(setup) == []  # the child waits for a fork that has not come
 
 
 # ---- mutants: each breaks one thing, and the checks must say so

@@ -237,10 +237,13 @@ def test_the_decisions_of_explore(design, dirty):
 
 
 @pytest.mark.parametrize("tracker", ["flag", "bias", "vma-common:release=count"])
-@pytest.mark.parametrize("extra", [{}, dict(sync_pages=3, rounds=4), dict(sync_any=1, rounds=9)])
+@pytest.mark.parametrize(
+    "extra",
+    [{}, dict(sync_pages=3, rounds=4), dict(sync_any=1, rounds=9), dict(threads=1, qd=3), dict(threads=1, cpus=4)],
+)
 def test_buffers_that_lie_a_shift_apart(tracker, extra):
     shifted = dict(cpus=2, qd=1, ios=8, size_kib=12, bio_pages=1, shift=1, units=2, writeback_ms=0.03, fsync_ms=0.05)
-    check("direct-io", f"tracker={tracker},cleaning=skip", **shifted, **extra)
+    check("direct-io", f"tracker={tracker},cleaning=skip", **shifted | extra)
 
 
 @pytest.mark.parametrize("design", ["v4.17", "hubbard-v2", "kara-virtual-vma"])
@@ -278,6 +281,7 @@ drawn_parameters = st.fixed_dictionaries(
         qd=st.sampled_from([1, 2, 5] if JIT_ENABLED else [1, 2]),
         size_kib=st.sampled_from([4, 8, 32, 60] if JIT_ENABLED else [4, 8, 20]),
         cpus=st.integers(1, 4),
+        threads=st.sampled_from([0, 0, 1]),
         ios=st.integers(1, 25),
         gup_pages=st.sampled_from([0, 1, 3, 7]),
         bio_pages=st.sampled_from([1, 2, 5, 256]),
