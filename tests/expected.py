@@ -25,7 +25,7 @@ WHY = {
     "hellwig": "two pin one page, the first to finish removes the protection (Hellwig 2018-06-18)",
     "charged": "a release by page is charged to the other range, which goes while its page is pinned (design §3)",
     "anon": "anonymous memory is in no i_mmap: the range is not there (Kara 2023-01-24)",
-    "plain": "plain references: the tracker was never told (Hildenbrand 2021-11-15)",
+    "plain": "plain references: MMF_HAS_PINNED is not set, fork does not ask (Hildenbrand 2021-11-15)",
     "none": "nobody tracks, and somebody asks",
     # stale-pin, false-pin
     "sticky": "only eviction clears the flag (Kara 2018-06-19)",
@@ -126,7 +126,7 @@ CASES = [
     _case("fork-cow", "v4.17", "cow-alias:fork"),
     _case("fork-cow", "v5.7", "cow-alias:fork"),
     _case("fork-cow", "v6.12"),
-    _case("fork-cow", "v6.12", "missed-pin:plain cow-alias:plain", pin="plain"),
+    _case("fork-cow", "v6.12", "cow-alias:plain", pin="plain"),
     _case("fork-cow", "v6.12", "missed-pin:first cow-alias:fork", write_protect_seq=0),
     _case("fork-cow", WAIT.format(RANGE.format("split")), "missed-pin:anon cow-alias:anon"),
     _case("fork-cow", WAIT.format("lru-count"), "missed-pin:window cow-alias:fork"),
