@@ -68,7 +68,8 @@ SCENARIOS = {
     "gup-fast-race": {"flusher_rounds": 1, "fsync_rounds": 1},
     "direct-io": {
         "dio": "legacy",
-        "cpus": 2,
+        "threads": 1,
+        "qd": 2,
         "size_kib": 8,
         "ios": 2,
         "gup_pages": 0,
@@ -97,6 +98,7 @@ WORLD = {
     "frames": 0,
     "cma": 0,
     "submitters": 0,
+    "slots": 1,
     "each": 1,
     "io_pages": 1,
     "fork": 0,
@@ -127,8 +129,8 @@ def small_world(scenario, parameters):
         world |= {"submitters": 1} if p["holder"] == "dio" else {"rdma": 1}
     if scenario == "direct-io":
         io_pages = p["size_kib"] // 4
-        world |= {"submitters": p["cpus"], "each": p["ios"] // p["cpus"], "io_pages": io_pages}
-        world["pages"] = io_pages + p["shift"] * (p["cpus"] - 1)
+        world |= {"submitters": p["threads"], "slots": p["qd"], "each": p["ios"] // p["threads"], "io_pages": io_pages}
+        world["pages"] = io_pages + p["shift"] * (p["threads"] * p["qd"] - 1)
         for name, period in (("flusher", "writeback_ms"), ("fsync", "fsync_ms"), ("kswapd", "reclaim_ms")):
             p[f"{name}_rounds"] = p["rounds"] if p[period] else 0
     return p | world
@@ -243,20 +245,23 @@ class Model:
         # what GUP needs: pages got by this call and before it, the PTE as read, seq and the range's handle
         gup = {"got": (), "base": 0, "pte": None, "seq": 0, "handle": -1, "k": 0, "why": "", "granted": 0}
         for i in range(p["submitters"]):
-            own = {"ios": p["each"], "busy": 0, "refs": 0, "built": 0, "bio": (), "done": 0, "all": ()}
+            # `slot`: of the direct IO that is being submitted; of each slot its references, and the pages in its bios
+            own = {"ios": p["each"], "slot": 0, "free": tuple(range(p["slots"])), "built": 0, "bio": (), "done": 0}
+            own |= {"refs": (0,) * p["slots"], "all": ((),) * p["slots"]}
             self.add(f"dio/{i}", "io_getevents", **gup, **own)
         if p["rdma"]:
             own = {"mrs": (), "left": p["transfers"], "cq": 0, "old": -1, "failed": 0, "bits": None}
             self.add("rdma/0", "reg_mr", **gup, **own)
         for name in ("flusher", "fsync"):
             if p.get(f"{name}_rounds"):
-                cursor = {"cursor": 0, "first": 0, "end": 0, "bio": (), "error": 0}
-                own = {"lock": 0, "handle": 0, "answer": None, "queued": 0, "granted": 0}
+                cursor = {"cursor": 0, "end": 0, "bio": (), "error": 0}
+                own = {"lock": 0, "handle": 0, "answer": None, "told_no": 0, "queued": 0, "granted": 0}
                 self.add(name, "sleep", rounds=p[f"{name}_rounds"], **cursor, **own)
         if p.get("kswapd_rounds"):
-            self.add("kswapd", "sleep", rounds=p["kswapd_rounds"], budget=0, lock=0, answer=None, granted=0)
+            own = {"budget": 0, "lock": 0, "answer": None, "told_no": 0, "granted": 0}
+            self.add("kswapd", "sleep", rounds=p["kswapd_rounds"], **own)
         if p["fork"]:
-            self.add("fork", "fork_begin", answer=None)
+            self.add("fork", "fork_begin", answer=None, told_no=0)
         if p.get("writer_rounds"):
             self.add("writer", "write", rounds=p["writer_rounds"])
         if p["fork"]:
@@ -470,13 +475,14 @@ class Model:
             return any(start <= number <= last for start, last, _, _ in self.w.ranges)
         return False
 
-    def ask(self, number):
+    def ask(self, t, number):
+        """Ask the tracker; a right "no" is remembered."""
         page, answer = self.w.pages[number], self.says(number)
         if not answer and page["pins"]:
             self.events.add("missed-pin")
         if answer and not self.d.ranges:
             self.events |= self.wrong_yes(number)
-        return int(answer)
+        t.update(answer=int(answer), told_no=int(not answer and not page["pins"]))
 
     def wrong_yes(self, number):
         page = self.w.pages[number]
@@ -484,8 +490,8 @@ class Model:
             return set()
         return {"stale-pin" if page["ever_pinned"] else "false-pin"}
 
-    def act_on_no(self, answer, number):
-        if answer == 0 and self.w.pages[number]["pins"]:
+    def act_on_no(self, t, number):
+        if t["told_no"] and self.w.pages[number]["pins"]:
             self.events.add("missed-pin")
 
     def insert(self, entry):
@@ -567,7 +573,7 @@ class Model:
             self.w.tasks[owner]["cq"] = 1
             self.wake("cq", owner)
             return
-        cpu = 1 if kind == "writeback" else int(self.names[owner][-1]) % 2
+        cpu = 1 if kind == "writeback" else int(self.names[owner[0]][-1]) % 2
         self.w.tasks[cpu]["list"] += (bio[:3],)
         self.wake("work", cpu)
 
@@ -578,34 +584,47 @@ class Model:
             self.events.add("truncate-write")
         page["newer_than_disk"] = page["newer_than_copy"] = 1
 
-    def caller_knows(self, me, numbers):
+    def caller_knows(self, owner, numbers):
         for number in set(numbers) if self.watch else ():
             page = self.w.pages[number]
-            if page["newer_than_disk"] and not self.others_transfer(me, number):
+            if page["newer_than_disk"] and not self.others_transfer(owner, number):
                 page["known"] = 1
                 page["known_in_copy"] = int(page["read"] and not page["newer_than_copy"])
 
-    def others_transfer(self, me, number):
+    def others_transfer(self, owner, number):
         """Say whether another direct IO into the page is in flight."""
         for t in self.w.tasks:
-            if self.kinds[t["me"]] == "dio" and t["me"] != me and t["refs"]:
-                if self.home(t) <= number < self.home(t) + self.p["io_pages"]:
+            for slot, refs in enumerate(t["refs"] if self.kinds[t["me"]] == "dio" else ()):
+                first = self.home(t, slot)
+                if refs and (t["me"], slot) != owner and first <= number < first + self.p["io_pages"]:
                     return True
         return False
 
     # Submitter.
 
     def step_io_getevents(self, t):
-        if t["busy"]:
-            self.wait(t, "dio", t["me"])
-        else:
+        if t["free"]:
             t["step"] = "io_submit"
+        else:
+            self.wait(t, "dio", t["me"])
 
     def step_io_submit(self, t):
         if not t["ios"]:
             t["step"] = None
             return
-        t.update(ios=t["ios"] - 1, busy=1, refs=1, base=0, done=0, got=(), built=0, bio=(), all=(), step="gup_call")
+        slot, *free = t["free"]
+        t.update(
+            ios=t["ios"] - 1, slot=slot, free=tuple(free), base=0, done=0, got=(), built=0, bio=(), step="gup_call"
+        )
+        self.add_to_slot(t, slot, 1)
+
+    def add_to_slot(self, t, slot, n, pages=()):
+        """Give a direct IO that many references and those pages more; says how many references it has."""
+        refs, numbers = list(t["refs"]), list(t["all"])
+        refs[slot] += n
+        numbers[slot] += pages
+        t.update(refs=tuple(refs), all=tuple(numbers))
+        return refs[slot]
 
     def gup_pages_wanted(self, t):
         if self.kinds[t["me"]] == "rdma":
@@ -621,11 +640,11 @@ class Model:
         kind = self.kinds[t["me"]]
         if self.frames or kind not in ("dio", "rdma"):
             return 0
-        return self.home(t) + t["base"] + len(t["got"])
+        return (self.home(t, t["slot"]) if kind == "dio" else 0) + t["base"] + len(t["got"])
 
-    def home(self, t):
+    def home(self, t, slot):
         """Give the first page of the buffer of a direct IO."""
-        return self.p.get("shift", 0) * int(self.names[t["me"]][-1]) if self.kinds[t["me"]] == "dio" else 0
+        return self.p.get("shift", 0) * (int(self.names[t["me"]][-1]) * self.p["slots"] + slot)
 
     def no_pte(self, t):
         """In a world of frames, wait while the page has no PTE."""
@@ -754,7 +773,8 @@ class Model:
         if self.kinds[t["me"]] == "rdma":
             t["step"] = "mr_check"
         else:
-            t.update(base=t["base"] + len(t["got"]), all=t["all"] + t["got"], step="build_bio")
+            t.update(base=t["base"] + len(t["got"]), step="build_bio")
+            self.add_to_slot(t, t["slot"], 0, t["got"])
 
     def step_fault_lock(self, t):
         locks = self.w.locks
@@ -873,11 +893,12 @@ class Model:
         self.dirty_next(t, pages_of(t["bio"]), "submit_bio")
 
     def step_submit_bio(self, t):
-        self.w.bios.append(("read", t["me"], t["bio"], 0))
-        t.update(refs=t["refs"] + 1, done=t["done"] + len(pages_of(t["bio"])), bio=())
-        if t["done"] == self.p["io_pages"]:
-            t.update(refs=t["refs"] - 1, got=(), built=0, base=0, handle=-1, seq=0, done=0, step="io_getevents")
+        self.w.bios.append(("read", (t["me"], t["slot"]), t["bio"], 0))
+        t.update(done=t["done"] + len(pages_of(t["bio"])), bio=())
+        if t["done"] == self.p["io_pages"]:  # the reference that submission has held is this bio's now
+            t.update(slot=0, got=(), built=0, base=0, handle=-1, seq=0, done=0, step="io_getevents")
         else:
+            self.add_to_slot(t, t["slot"], 1)
             t["step"] = "build_bio" if t["built"] < len(t["got"]) else "gup_call"
 
     # Interrupt, kworker.
@@ -893,7 +914,7 @@ class Model:
     def step_check_pages_dirty(self, t):
         _, owner, rows = t["bio"]
         needs = self.p["dirty"] == "always" or any(not self.w.pages[p]["dirty"] for p in pages_of(rows))
-        if not needs and not self.uses_ranges(owner):
+        if not needs and not self.uses_ranges(owner[0]):
             t["step"] = "release_pages"
             return
         worker = self.w.tasks[t["me"] + 2]
@@ -903,7 +924,7 @@ class Model:
 
     def step_release_pages(self, t):
         numbers = pages_of(t["bio"][2])
-        self.let_go(t["bio"][1], numbers[t["k"]])
+        self.let_go(t["bio"][1][0], numbers[t["k"]])
         t["k"] += 1
         if t["k"] < len(numbers):
             return
@@ -914,12 +935,14 @@ class Model:
             t["step"] = "dio_bio_complete"
 
     def step_dio_bio_complete(self, t):
-        dio = self.w.tasks[t["bio"][1]]
-        dio["refs"] -= 1
-        if not dio["refs"]:
-            self.caller_knows(dio["me"], dio["all"])
-            dio.update(busy=0, all=())
-            self.wake("dio", dio["me"])
+        me, slot = t["bio"][1]
+        dio = self.w.tasks[me]
+        if not self.add_to_slot(dio, slot, -1):
+            numbers = list(dio["all"])
+            self.caller_knows((me, slot), numbers[slot])
+            numbers[slot] = ()
+            dio.update(free=(slot, *dio["free"]), all=tuple(numbers))
+            self.wake("dio", me)
         t.update(bio=None, step="take_bio")
 
     def step_end_page_writeback(self, t):
@@ -942,7 +965,7 @@ class Model:
         t["step"] = "set_page_dirty_lock" if t["bio"][0] else self.release_step(t)
 
     def release_step(self, t):
-        if self.uses_ranges(t["bio"][1]):
+        if self.uses_ranges(t["bio"][1][0]):
             t["why"] = "release"
             return "range_lock"
         return "release_pages"
@@ -979,7 +1002,7 @@ class Model:
         if self.p.get("sync_any"):
             first = self.choose(len(self.w.pages))
             end = first + 1
-        t.update(cursor=first, first=first, end=end, error=0, step="find_dirty")
+        t.update(cursor=first, end=end, error=0, step="find_dirty")
         if self.kinds[t["me"]] == "fsync":
             for page in self.w.pages[first:end]:
                 page["wanted"], page["wanted_in_copy"] = page["known"], page["known_in_copy"]
@@ -989,14 +1012,15 @@ class Model:
 
     def step_find_dirty(self, t):
         number = self.tagged(t, "tag_dirty")
+        t["cursor"] = t["end"] if number is None else number
         if t["bio"] and (number is None or number != t["bio"][-1] + 1):
             t["step"] = "submit_bio"
         elif number is not None:
             t.update(page=number, step="lock_page")
         elif self.kinds[t["me"]] == "fsync":
-            t.update(cursor=t["first"], step="wait_writeback")
+            t.update(cursor=0, end=self.sync_pages, step="wait_writeback")
         else:
-            t.update(cursor=0, first=0, end=0, step="sleep")
+            t.update(cursor=0, end=0, step="sleep")
 
     def step_flusher_submit_bio(self, t):
         self.w.bios.append(("writeback", -1, tuple((number, 1, -1) for number in t["bio"]), 0))
@@ -1009,7 +1033,7 @@ class Model:
         """Unlock, drop the handle; the next page."""
         if t["lock"]:
             self.unlock(t["page"])
-        t.update(lock=0, cursor=t["page"] + 1, page=-1, answer=None, queued=0, step="find_dirty")
+        t.update(lock=0, cursor=t["page"] + 1, page=-1, answer=None, told_no=0, queued=0, step="find_dirty")
         self.drop_handle(t)
 
     def drop_handle(self, t):
@@ -1065,7 +1089,7 @@ class Model:
         if self.policy(t) == "wait":
             self.w.pages[t["page"]]["waiters"] = 1
             t["queued"] = 1
-        t["answer"] = self.ask(t["page"])
+        self.ask(t, t["page"])
         t["step"] = "page_mkclean" if self.d.check_first and not t["answer"] else "i_mmap_unlock"
 
     def step_i_mmap_unlock(self, t):
@@ -1099,13 +1123,13 @@ class Model:
             t.update(lock=0, answer=None, step="lock_page")
             self.unlock(number)
         elif self.d.once:
-            t["answer"] = 0
+            t.update(answer=0, told_no=1)
         else:
             t.update(answer=None, step="i_mmap_lock")
 
     def step_clear_page_dirty_for_io(self, t):
         page = self.w.pages[t["page"]]
-        self.act_on_no(t["answer"], t["page"])
+        self.act_on_no(t, t["page"])
         page["dirty"] = page["bh_dirty"] = page["tag_dirty"] = 0
         page["writeback"] = page["tag_writeback"] = 1
         t["bio"] += (t["page"],)
@@ -1121,7 +1145,7 @@ class Model:
             self.events.add("fsync-lie")
         for page in self.w.pages:
             page["wanted"] = page["wanted_in_copy"] = 0
-        t.update(cursor=0, first=0, end=0, error=0, step="sleep")
+        t.update(cursor=0, end=0, error=0, step="sleep")
 
     # kswapd.
 
@@ -1136,10 +1160,13 @@ class Model:
 
     def step_trylock_page(self, t):
         page = self.w.pages[t["page"]]
-        if page["locked"] or page["writeback"]:
+        if page["locked"]:
             t["step"] = "putback"
             return
         page["locked"] = t["lock"] = 1
+        if page["writeback"]:
+            t["step"] = "putback"
+            return
         after = self.d.reclaim != "ignore" and not self.d.asks_before
         t["step"] = "i_mmap_lock" if page["mapcount"] >= 0 or after else "test_dirty"
 
@@ -1150,13 +1177,13 @@ class Model:
     def step_try_to_unmap(self, t):
         page, asks = self.w.pages[t["page"]], self.d.reclaim != "ignore"
         if asks and self.d.asks_before:
-            t["answer"] = self.ask(t["page"])
+            self.ask(t, t["page"])
         if not t["answer"]:
             self.unmap(t["page"])
             page["refcount"] -= page["mapcount"] + 1
             page["mapcount"] = -1
         if asks and not self.d.asks_before:
-            t["answer"] = self.ask(t["page"])
+            self.ask(t, t["page"])
         t["step"] = "i_mmap_unlock"
 
     def unmap(self, number):
@@ -1186,7 +1213,7 @@ class Model:
             t["step"] = "putback"
             return
         if page["private"]:
-            self.act_on_no(t["answer"], t["page"])
+            self.act_on_no(t, t["page"])
             page["private"] = 0
             page["refcount"] -= 1
         t["step"] = "remove_mapping"
@@ -1208,7 +1235,7 @@ class Model:
         self.put(number)
         if page["cached"]:
             self.back_to_lru(number)
-        t.update(page=-1, lock=0, answer=None, step="isolate")
+        t.update(page=-1, lock=0, answer=None, told_no=0, step="isolate")
 
     def back_to_lru(self, number):
         """At the head; one that off-LRU has pinned meanwhile goes back at its last unpin."""
@@ -1255,7 +1282,10 @@ class Model:
         t.update(cq=0, step="post_recv")
 
     def step_idle(self, t):
-        t.update(k=0, step="dereg_dirty")
+        if self.p["dereg"]:
+            t.update(k=0, step="dereg_dirty")
+        else:
+            self.wait(t, "user", t["me"])
 
     def step_dereg_dirty(self, t):
         numbers = t["mrs"][0][0]
@@ -1313,7 +1343,7 @@ class Model:
 
     def step_fork_ask(self, t):
         if self.d.fork_asks and self.w.locks["has_pinned"]:
-            t["answer"] = self.ask(self.mapped_frame(0))
+            self.ask(t, self.mapped_frame(0))
         t["step"] = "fork_copy" if t["answer"] else "fork_share"
 
     def step_fork_copy(self, t):
@@ -1323,7 +1353,7 @@ class Model:
     def step_fork_share(self, t):
         number = self.mapped_frame(0)
         page = self.w.pages[number]
-        self.act_on_no(t["answer"], number)
+        self.act_on_no(t, number)
         page.update(pte_write=0, child_present=1, exclusive=0)
         page["mapcount"] += 1
         page["refcount"] += 1
@@ -1335,7 +1365,7 @@ class Model:
         locks["fork"] = 0
         self.wake("mmap")
         self.wake("fork")
-        t.update(answer=None, step=None)
+        t.update(answer=None, told_no=0, step=None)
 
     def step_child_wait(self, t):
         t["step"] = "child_write" if t["rounds"] else "child_exit"
@@ -1517,7 +1547,7 @@ class Model:
         return found
 
     def optional(self):
-        return [(t["me"], 0, 0) for t in self.w.tasks if t["step"] == "idle" and self.p["dereg"]]
+        return [(t["me"], 0, 0) for t in self.w.tasks if t["step"] == "idle" and t["wait"] is None]
 
     def label(self, action, pick=0):
         """Say what a transition does: (actor, step, page, outcome)."""
@@ -1537,14 +1567,19 @@ class Model:
     def do(self, action, pick=0):
         me, start, at = action
         self.pick, self.options = pick, 1
+        counts = self.counts()
         if me < 0:
             self.device(start, at)
         else:
             task = self.w.tasks[me]
             self.programs[me][task["step"]](task)
-        top = self.p["count_max"]
-        if top < UNBOUNDED and any(max(p["refcount"], p["count"], p["pincount"]) > top for p in self.w.pages):
+        if any(before < now > self.p["count_max"] for before, now in zip(counts, self.counts(), strict=True)):
             self.events.add("count-overflow")
+
+    def counts(self):
+        """Give the counts that may overflow, where they have a limit."""
+        pages = self.w.pages if self.p["count_max"] < UNBOUNDED else ()
+        return [page[name] for page in pages for name in ("refcount", "count", "pincount")]
 
     def bugged(self):
         """List the pages whose lock a thread holds that BUG_ON has killed."""
@@ -1553,7 +1588,7 @@ class Model:
     def at_rest(self, is_end):
         """Judge a world in which nobody has a step that must come; at an end, none that may either."""
         found, bugged, idle = set(), self.bugged(), self.idle_pages()
-        waits = [t["wait"] for t in self.w.tasks if t["wait"] is not None and t["wait"][0] != "work"]
+        waits = [t["wait"] for t in self.w.tasks if t["wait"] is not None and t["wait"][0] not in ("work", "user")]
         for number, page in enumerate(self.w.pages):
             says = self.says(number)
             false = says and not page["pins"] and not (waits and self.d.ranges)
@@ -1582,7 +1617,7 @@ class Model:
         """Stall if somebody waits for a pin that nothing need ever end, or that is only said to be there."""
         pinners = {"dio", "kworker", "rdma"}
         own = [t["wait"] for t in self.w.tasks if self.kinds[t["me"]] in pinners and t["wait"] is not None]
-        owned = self.d.ranges and any(reason not in ("work", "dio") for reason, _ in own)
+        owned = self.d.ranges and any(reason not in ("work", "user", "dio") for reason, _ in own)
         for reason, key in waits:
             if reason == "pin" and (key in idle or not (self.w.pages[key]["pins"] or owned)):
                 return "stall"
@@ -1684,29 +1719,46 @@ def explore(scenario, design, **parameters):
     return search(scenario, design, **parameters)[0]
 
 
-def replay(scenario, design, schedule, **parameters):
-    """Run (actor, step, page, outcome) one after the other; the pages after each step, and the hazards met."""
-    model = Model(scenario, design, **parameters)
-    log, hazards = [], set()
-    for actor, step, page, outcome in schedule:
+class Run:
+    """One run through a world, step by step."""
+
+    def __init__(self, scenario, design, **parameters):
+        self.model = Model(scenario, design, **parameters)
+
+    def possible(self):
+        """List what may come next: (actor, step), and of the device the page and which of its bios."""
+        model = self.model
+        labels = [model.label(action) for action in model.transitions() + model.optional()]
+        return sorted(label if label[0] == "device" else label[:2] for label in labels)
+
+    def take(self, actor, step, page, outcome):
+        """Run a step; gives the hazards that it shows, and how many outcomes it might have had."""
+        model = self.model
         model.events = set()
-        model.do(find(model, actor, step, page, outcome), outcome)
-        hazards |= model.events
-        log.append(model.log())
-    if not model.transitions():
-        hazards |= model.at_rest(not model.optional())
-    return log, hazards
+        model.do(self.find(actor, step, page, outcome), outcome)
+        return model.events, model.options
 
+    def find(self, actor, step, page, outcome):
+        model = self.model
+        for action in model.transitions() + model.optional():
+            name, *what = model.label(action)
+            if name == actor and (what == [step, page, outcome] if actor == "device" else what[0] == step):
+                return action
+        raise AssertionError(f"{actor} can't do {step!r} on page {page} now")
 
-def find(model, actor, step, page, outcome):
-    if actor == "device":
-        what, kind = step.split()
-        fits = [action for action in model.transitions() if action[0] < 0 and action[1] == (what == "start")]
-        bios = [(action, model.w.bios[action[2]]) for action in fits]
-        same = [action for action, bio in bios if bio[0] == kind and pages_of(bio[2])[0] == page]
-        assert len(same) > outcome, f"device: no bio to {step} at page {page}"
-        return same[outcome]
-    me = model.names.index(actor)
-    assert (me, 0, 0) in model.transitions() + model.optional(), f"{actor} has no step"
-    assert model.w.tasks[me]["step"] == step, f"{actor} would do {model.w.tasks[me]['step']}, not {step}"
-    return me, 0, 0
+    def outcomes(self, actor, step, page, nth):
+        """Say how many outcomes a step has, without taking it."""
+        world = self.model.w
+        self.model.w = world.copy()
+        _, options = self.take(actor, step, page, nth)
+        self.model.w = world
+        return options
+
+    def judge(self):
+        """Hazards of the world as it stands, if it is at rest, and the kind of end, if it is one."""
+        model = self.model
+        if model.transitions():
+            return set(), None
+        is_end = not model.optional()
+        found = model.at_rest(is_end)
+        return found, model.kind_of_end(found) if is_end else None

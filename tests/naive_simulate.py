@@ -967,6 +967,7 @@ class Machine:
                 page = left.pop(0)
                 self.count("GUP_PAGE")
                 self.take_reference(page)
+                self.judge_count(page)
                 self.begin_pin(page)
             if left:
                 yield from self.fault(me, left[0], io.read)
@@ -1016,6 +1017,7 @@ class Machine:
             if i == 0 or self.tracker.lock:
                 yield "pin_pages", self.tracker.lock
             self.tracker.pin(page)
+            self.judge_count(page)
 
     def insert_range(self, me, io, first, n):
         yield from self.take_rwsem(me, "range_lock", write=True)
@@ -1032,12 +1034,14 @@ class Machine:
         if not page.cached:
             page.cached = True
             page.refcount += 1
+            self.judge_count(page)
             self.lru_add(page)
         if read:
             yield "page_mkwrite", None
             if not page.private:
                 page.private = True
                 page.refcount += 1
+                self.judge_count(page)
             self.dirty(page)
         yield "fault_pte", self.ptl(page)
         while read and self.s.stable and page.writeback:
@@ -1046,6 +1050,7 @@ class Machine:
         if page.mapcount < 0:
             page.mapcount += 1
             page.refcount += 1
+            self.judge_count(page)
         page.pte_present = True
         if read:
             page.pte_write = page.pte_dirty = True
@@ -1458,6 +1463,7 @@ class Machine:
                 page = next(iter(self.on_lru))
                 self.lru_take(page)
                 page.refcount += 1
+                self.judge_count(page)
                 self.count("LRU_ISOLATE")
                 self.count("RECLAIM_PAGE")
                 yield "trylock_page", None

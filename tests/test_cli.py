@@ -247,7 +247,9 @@ def test_every_counter_of_a_hazard_is_found():
     for name, hazard in hazards.HAZARDS.items():
         for counter in hazard.counters:
             counters = dict.fromkeys(COUNTERS, 0) | {counter: 7}
-            run = SimpleNamespace(counters=counters, metrics={"stale_pages": 0}, stuck=[], design="v6.12")
+            run = SimpleNamespace(
+                counters=counters, metrics={"stale_pages": 0}, stuck=[], held=0, design="v6.12", by_schedule=False
+            )
             assert {h: n for h, n in hazards.found(run).items() if n} == {name: 7}
     run.counters["STALE_PIN"], run.metrics["stale_pages"] = 1, 3
     assert hazards.found(run)["stale-pin"] == 3

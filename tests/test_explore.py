@@ -12,8 +12,7 @@ from workbench.hazards import HAZARDS
 from workbench.mm.programs import PROGRAMS
 from workbench.replay import Replay, new_search, replay, small_world
 from workbench.scenarios import SCENARIOS
-from workbench.search import engine
-from workbench.search.store import is_new, more_rows, new_rows, new_table, number_of
+from workbench.search import engine, store
 
 RANGES = "tracker=vma-common:release=split,cleaning=skip"
 # Worlds of a few hundred states, which plain Python can search too.
@@ -35,13 +34,36 @@ def found(scenario, design, parameters, reduce=False):
 # ---- states are kept exactly
 
 
-def test_tables_number_what_they_hold():
-    table, rows = new_table(1 << 10), new_rows(1 << 4)
-    keys = np.random.default_rng(1).integers(0, 2**62, 500).tolist()
-    assert [number_of(table, key) for key in keys] == list(range(500))
-    assert [number_of(table, key) for key in reversed(keys)] == list(range(499, -1, -1))
-    assert all(is_new(rows, key) for key in keys[:10]) and not any(is_new(rows, key) for key in keys[:10])
-    assert more_rows(rows).keys[:10].tolist() == keys[:10]
+def test_words_and_states_are_kept_as_they_came():
+    """Three places of 5, 100 and 2 different words; the list asks for room as it needs it."""
+    states = store.new_states(3, room=1 << 4)
+    rng = np.random.default_rng(1)
+    words = [rng.integers(0, 2**62, n).tolist() for n in (5, 100, 2)]
+    kept = {}
+    for picked in rng.integers(0, (5, 100, 2), (2000, 3)).tolist():
+        state = tuple(words[w][n] for w, n in enumerate(picked))
+        states, what = _keep(states, state)
+        assert what == (store.KNOWN if state in kept else store.NEW)
+        kept.setdefault(state, len(kept))
+    assert states.counts.tolist() == [5, 100, 2] and states.cells.tolist()[:2] == [len(kept), 107]
+    for state, s in kept.items():
+        numbers = [store.number_at(states, states.row[s], w) for w in range(3)]
+        assert tuple(states.value[w, n, 0] for w, n in enumerate(numbers)) == state
+
+
+def _keep(states, state):
+    while True:
+        row = np.zeros(states.row.shape[1], np.int64)
+        numbers = [store.number_of(states, w, word) for w, word in enumerate(state)]
+        if min(numbers) >= 0:
+            hashed = 0
+            for w, n in enumerate(numbers):
+                store.put_number(states, row, w, n)
+                hashed ^= int(states.value[w, n, 1])
+            what = store.add_state(states, row, hashed)
+            if what != store.FULL:
+                return states, what
+        states = store.grown(states)
 
 
 @pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
@@ -49,9 +71,55 @@ def test_packing_is_undone_by_unpacking(scenario, design, parameters):
     small = small_world(scenario, design, parameters)
     search = run_search(small).search
     for state in range(int(search.states.cells[0])):
-        engine.load(small.world, search, state)
+        engine.load(search, state)
+        engine.unpack(small.world, search)
         assert engine.pack(small.world, search)
         assert search.word.tolist() == search.base.tolist()
+
+
+@pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
+@pytest.mark.parametrize("reduce", [False, True])
+def test_a_state_is_what_the_way_to_it_leads_to(scenario, design, parameters, reduce):
+    every_state_is_where_its_way_leads(scenario, design, parameters, reduce, 1)
+
+
+@pytest.mark.slow_without_jit
+@pytest.mark.parametrize("reduce", [False, True])
+@pytest.mark.parametrize(
+    ("scenario", "design", "parameters"),
+    [
+        ("direct-io", f"{RANGES},order=check-first", {}),
+        ("direct-io", "tracker=vma-full:release=count:charge=any,cleaning=wait,reclaim=ignore", {"bio_pages": 2}),
+        ("direct-io", "tracker=lru-count,cleaning=skip/wait", {"threads": 2, "qd": 1}),
+        ("golden-race", "tracker=vma-common:release=backpointer,cleaning=skip/wait", {}),
+        ("gup-fast-race", "tracker=bias,cleaning=wait", {}),
+        ("mr-idle-fsync", f"{RANGES},longterm=migrate-first", {}),
+        ("fork-cow", "v6.12", {}),
+        ("wide-map", "hubbard-v1", {}),
+    ],
+)
+def test_a_state_of_many_is_what_the_way_to_it_leads_to(scenario, design, parameters, reduce):
+    every_state_is_where_its_way_leads(scenario, design, parameters, reduce, 60)
+
+
+def every_state_is_where_its_way_leads(scenario, design, parameters, reduce, samples):
+    """Nothing that a state leaves out is left over from one that was looked at before it."""
+    search = run_search(small_world(scenario, design, parameters), max_states=200_000, reduce=reduce).search
+    states = int(search.states.cells[0])
+    for state in range(states - 1, 0, -1 if samples == 1 else -max(states // samples, 1)):
+        way = []
+        engine.load(search, state)
+        while state > 0:
+            way.append(int(search.choice[state]))
+            state = int(search.parent[state])
+        run = Replay(small_world(scenario, design, parameters))
+        for choice in reversed(way):
+            if reduce:
+                run.local_steps(choice)
+            else:
+                run._transition(choice)
+        engine.pack(run.small.world, run.search)
+        assert run.search.word.tolist() == search.base.tolist()
 
 
 @pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)

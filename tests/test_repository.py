@@ -25,9 +25,9 @@ LAYERS = [
     {"mm", "costs", "traces"},
     {"trackers"},
     {"designs", "scenarios", "hazards"},
-    {"steps", "clock", "verdict", "search", "replay", "simulate", "explore"},
+    {"steps", "clock", "verdict", "search", "replay", "scheduled", "simulate", "explore"},
     {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare"},
-    {"usage", "batch", "cli_explore", "cli"},
+    {"usage", "batch", "cli_explore", "cli_schedule", "cli"},
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from workbench import costs, designs
+from workbench import costs, designs, hazards
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED
 from workbench.mm.world import DEAD, bucket_of, bucket_values
@@ -223,6 +223,38 @@ def test_every_scenario_under_every_preset(scenario, design):
         assert result.counters[STORIES[scenario]] == (design == "v4.17")
 
 
+def test_who_waits_for_the_pin_of_an_idle_region_is_stalled():
+    """Nobody need ever end it: that is no deadlock (model, §9)."""
+    truncate = {"holder": "mr", "registrations": 2}
+    for scenario, design, given in (
+        ("mr-idle-fsync", "hubbard-v2", {}),
+        ("mr-idle-fsync", "kara-virtual-vma", {}),
+        ("truncate-dax", "tracker=none,truncate=wait", truncate),
+    ):
+        result = simulate(scenario, design, **given)
+        met = hazards.found(result)
+        assert result.held and (met["stall"], met["deadlock"]) == (1, 0), (scenario, design)
+
+
+def test_once_somebody_is_killed_who_waits_is_neither():
+    """fsync waits for a flag that stays, on another page than the one that the dead flusher has locked."""
+    result = simulate("golden-race", "tracker=flag-sticky,cleaning=ignore/wait", fsync_us=300, flusher_rounds=0)
+    assert hazards.found(result)["stall"] == 1
+    result.counters["FS_BUG"] = 1
+    assert (hazards.found(result)["stall"], hazards.found(result)["deadlock"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("tracker", "over"), [("none", 0), ("bias", 1), ("bias:learns=after", 1), ("pincount", 0)])
+def test_a_count_over_its_limit_is_seen_whenever_gup_takes_it(tracker, over):
+    """Each of the pins, whether GUP-fast is one step or three; a limit of 4 is that of cache, buffers, PTE and pin."""
+    for gup_fast_steps in (0, 1):
+        given = {"gup_fast_steps": gup_fast_steps, "count_max": 4, "ios": 20, "qd": 2, "size_kib": 8}
+        c = simulate("direct-io", f"tracker={tracker}", **given).counters
+        assert (c["PINS"], c["COUNT_OVERFLOW"]) == (40, 40 * over)
+        c = simulate("direct-io", f"tracker={tracker}", **given | {"count_max": 3}).counters
+        assert c["COUNT_OVERFLOW"] == 40 * (1 + (over and "after" in tracker))
+
+
 def test_a_region_that_is_deregistered_leaves_nothing():
     for design in ("v4.17", "hubbard-v2", "kara-virtual-vma", "tracker=pincount", "tracker=vma-full:release=split"):
         result = simulate("wide-map", design, mappings=20, dereg=1)
@@ -263,7 +295,7 @@ def test_an_actor_without_rounds_is_left_out_and_one_with_a_time_sleeps():
     assert "writer" not in set(log["actor"])
     setup, _ = SCENARIOS["fork-cow"].build({}, np.random.default_rng(0), False)
     setup.world.task["state"][:-1] = DEAD
-    assert simulation._stuck(setup) == []  # the child waits for a fork that has not come
+    assert simulation._stuck(setup.task_names, setup.world) == []  # the child waits for a fork that has not come
 
 
 # ---- mutants: each breaks one thing, and the checks must say so

@@ -51,7 +51,7 @@ from workbench.mm.world import (
 from workbench.policies import LONGTERM_MIGRATE
 from workbench.scenarios.base import EMPTY_PLAN, Actor, new_world
 from workbench.trackers.pincount import PinCount
-from workbench.trackers.protocol import implementation
+from workbench.trackers.protocol import IN_GUP, implementation
 
 pytestmark = pytest.mark.skipif(JIT_ENABLED, reason="steps are called one by one as plain Python")
 
@@ -523,6 +523,50 @@ def test_truncation_goes_through_all_pages():
     assert world.sys[R.LRU_PAGES] == 0
     assert not world.page["flags"].any()
     assert not world.page["_refcount"].any()
+
+
+def failing(tracker, first):
+    """A direct IO of four pages: a call that took 0 and 1 is in a bio under way; that for 2 and 3 stops at `first`."""
+    world, names = new_world(pages=4, nodes=8, bios=4, dios=1, cpus=1, submitters=1, plan=EMPTY_PLAN, ios=0)
+    world.sys[R.IOS_OUT] = 1
+    world.sys[R.TRUNCATED] = 1
+    task = world.task[names.index("dio/0")]
+    task["program"], task["pc"], task["dio"], task["handle"] = programs.DIO_PROGRAM, programs.D_FAULT_LOCK, 0, -1
+    task["first"], task["last"], task["page"] = 2, 3, first
+    world.dio[0]["nr_pages"], world.dio[0]["got"], world.dio[0]["built"], world.dio[0]["refcount"] = 4, 2, 2, 2
+    for p in range(first):
+        world.page[p]["_refcount"] += 1
+        if p < 2 or tracker.when == IN_GUP:
+            implementation("pin", type(tracker))(tracker, world, p)
+        ghost_pin(world, world.page[p])
+    return world, names.index("dio/0")
+
+
+@pytest.mark.parametrize("tracker", ["none", "bias", "bias:learns=after", "pincount", "lru-count"])
+@pytest.mark.parametrize("first", [2, 3])
+def test_a_call_that_fails_gives_back_what_is_in_no_bio(tracker, first):
+    """What earlier calls took is in flight, and released when that completes; the last bio ends the direct IO."""
+    tracker = designs.parse(f"tracker={tracker}").tracker
+    world, t = failing(tracker, first)
+    before = world.page[:2].copy()
+    while world.task[t]["state"] == RUNNABLE:
+        steps.run_step(tracker, world, t)
+    assert world.task[t]["state"] == DEAD
+    assert (world.page[:2] == before).all() and (before["ghost_pins"] == 1).all()
+    assert world.page["ghost_pins"][2:].tolist() == [0, 0]
+    assert (world.page["_refcount"][2:] == 3).all() and not world.page["_pincount"][2:].any()
+    pinned = implementation("is_pinned", type(tracker))
+    assert not any(pinned(tracker, world, p) for p in (2, 3))
+    assert (world.dio[0]["refcount"], world.sys[R.IOS_OUT], world.sys[R.SUBMITTERS]) == (1, 1, 0)
+
+
+def test_a_call_that_fails_before_any_bio_ends_the_direct_io():
+    world, t = failing(NONE, 2)
+    world.page["ghost_pins"] = 0
+    world.dio[0]["refcount"] = 1
+    while world.task[t]["state"] == RUNNABLE:
+        steps.run_step(NONE, world, t)
+    assert (world.dio[0]["refcount"], world.sys[R.IOS_OUT], world.sys[R.REFUSED]) == (0, 0, 1)
 
 
 # ---- migration

@@ -236,6 +236,12 @@ def test_the_decisions_of_explore(design, dirty):
     check("direct-io", design, dirty=dirty, **CLEANED | DECIDED)
 
 
+@pytest.mark.parametrize("tracker", ["bias", "bias:learns=after", "lru-count", "pincount:learns=after"])
+def test_counts_over_their_limit(tracker):
+    for gup_fast_steps in (0, 1):
+        check("direct-io", f"tracker={tracker},cleaning=skip", gup_fast_steps=gup_fast_steps, count_max=4, **CLEANED)
+
+
 @pytest.mark.parametrize("tracker", ["flag", "bias", "vma-common:release=count"])
 @pytest.mark.parametrize(
     "extra",

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from numba.core import types
+from numba.core.cgutils import ir, voidptr_t
+from numba.extending import intrinsic
 
 PACKAGE = Path(__file__).parent
 KEEP_FOLDERS = 4  # caches of the last few versions of the sources; older ones are removed
@@ -89,3 +92,34 @@ def at(array, index):
         Never negative.
     """
     return array[np.uint64(index)]
+
+
+@intrinsic
+def _prefetch(_context, array, index):
+    """Fetch the cache line of ``array[index]`` without waiting for it."""
+
+    def generate(context, builder, signature, arguments):
+        made = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.bitcast(builder.gep(made.data, [arguments[1]]), voidptr_t)
+        told = [context.get_constant(types.int32, n) for n in (0, 3, 1)]  # to read; keep it; data
+        takes = ir.FunctionType(ir.VoidType(), [address.type, *(n.type for n in told)])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [address.type], takes)
+        builder.call(fetch, [address, *told])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@inline
+def prefetch(array, index):
+    """Fetch the cache line of ``array[index]``, which will be read soon, without waiting for it.
+
+    Parameters
+    ----------
+    array : ndarray
+        One-dimensional.
+    index : int
+        Of its elements; never negative.
+    """
+    if JIT_ENABLED:
+        _prefetch(array, index)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from workbench.cli_explore import add_explore, add_matrix
+from workbench.cli_schedule import counterexample
 from workbench.errors import UsageError, nearest
 from workbench.usage import INDENT, WIDTH, Add, Parser, add_json, commands, layout, pairs, print_json, whole_number
 
@@ -286,14 +287,20 @@ GROUPS: dict[str, Callable[[], list[_Entry]]] = {
 
 
 def _add_simulate(add: Add) -> None:
-    summary = "run a scenario by the clock: metrics, counters, hazards"
+    summary = "run a scenario by the clock, or a counterexample: metrics, counters, hazards"
     example = "workbench simulate direct-io --design v4.17 --design v6.12 --set qd=128 dio=iomap"
     more = (
         "\nThe first run of each kind of tracker compiles it, which takes up to a minute."
         "\nTimes are counts x a cost table; the output says what its entries rest on."
+        "\nWith --schedule a counterexample is run step by step; what the device does takes no time."
     )
     parser = add("simulate", summary, _simulate, example, more)
-    parser.add_argument("scenario", metavar="SCENARIO", help="a name of `workbench list scenarios`")
+    parser.add_argument(
+        "scenario",
+        metavar="SCENARIO",
+        nargs="?",
+        help="a name of `workbench list scenarios`; with --schedule this, D and parameters may be left out",
+    )
     parser.add_argument(
         "--design",
         metavar="D",
@@ -311,16 +318,56 @@ def _add_simulate(add: Add) -> None:
         help="parameters; `workbench list scenarios -v` gives defaults, ranges and units",
     )
     parser.add_argument("--seed", metavar="N", type=whole_number, default=1, help="of all that is random; default: 1")
-    parser.add_argument("--walk", action="store_true", help="print the log step by step, where the scenario keeps one")
+    parser.add_argument(
+        "--schedule",
+        metavar="FILE",
+        type=Path,
+        help="run a counterexample that `workbench explore --json` wrote to FILE",
+    )
+    parser.add_argument("--hazard", metavar="ID", help="of this hazard, if FILE has counterexamples of several")
+    parser.add_argument(
+        "--walk",
+        action="store_true",
+        help="print the log step by step: of a schedule, and where the scenario keeps one",
+    )
     parser.add_argument("--out", metavar="FILE.parquet", type=Path, help="write the results to FILE too, a row each")
     add_json(parser, "one object, or an array of them for several designs; null: not measured")
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
+    if arguments.schedule:
+        results = [_follow(arguments)]
+    else:
+        results = _run_by_the_clock(arguments)
+    if arguments.out:
+        _write(results, arguments.out)
+    if arguments.json:
+        objects = [_as_object(result, arguments.walk) for result in results]
+        print_json(objects if len(objects) > 1 else objects[0])
+    else:
+        _print_results(results, arguments.walk)
+    return 0
+
+
+def _follow(arguments: argparse.Namespace) -> "Result":
+    """Run a counterexample."""
+    from workbench import simulate
+
+    if arguments.out:
+        raise UsageError("--out: a row of results says of no schedule, so --schedule writes none; --json has it all")
+    found = counterexample(arguments)
+    return simulate(found.scenario, found.design, seed=arguments.seed, schedule=found.schedule, **found.parameters)
+
+
+def _run_by_the_clock(arguments: argparse.Namespace) -> list["Result"]:
     from workbench import simulate
     from workbench.scenarios.base import check_parameters
     from workbench.simulate import SCENARIOS
 
+    if arguments.scenario is None:
+        arguments.parser.error("the following arguments are required: SCENARIO")
+    if arguments.hazard:
+        raise UsageError(f"--hazard {arguments.hazard}: it names a counterexample in --schedule FILE, which is missing")
     if arguments.scenario not in SCENARIOS:
         raise UsageError(f"no scenario {arguments.scenario!r}: {nearest(arguments.scenario, SCENARIOS)}")
     scenario = SCENARIOS[arguments.scenario]
@@ -332,14 +379,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     results = [simulate(scenario.NAME, d, seed=arguments.seed, **parameters) for d in arguments.design]
     if arguments.walk and any(result.log.empty for result in results):
         raise UsageError(f"--walk: scenario {scenario.NAME} keeps no log of its steps; golden-race does")
-    if arguments.out:
-        _write(results, arguments.out)
-    if arguments.json:
-        objects = [_as_object(result, arguments.walk) for result in results]
-        print_json(objects if len(objects) > 1 else objects[0])
-    else:
-        _print_results(results, arguments.walk)
-    return 0
+    return results
 
 
 def _check_designs(texts: Sequence[str]) -> None:
@@ -379,6 +419,7 @@ def _as_object(result: "Result", walk: bool) -> dict[str, Any]:
     names = ("scenario", "design", "parameters", "seed", "metrics", "counters", "stuck", "provenance")
     described = {name: getattr(result, name) for name in names}
     described |= {"hazards": hazards.found(result), "locks": result.locks.to_dict("index")}
+    described |= {"at_rest": result.at_rest} if result.by_schedule else {}
     return described | ({"walk": result.log.to_dict("records")} if walk else {})
 
 
@@ -395,7 +436,8 @@ def _print_results(outcomes: Sequence["Result"], walk: bool) -> None:
     from workbench.results import UNITS
 
     first = outcomes[0]
-    print(f"{first.scenario}, seed {first.seed}" + (f", design {first.design}" if len(outcomes) == 1 else ""))
+    how = f"schedule of {len(first.log)} steps" if first.by_schedule else f"seed {first.seed}"
+    print(f"{first.scenario}, {how}" + (f", design {first.design}" if len(outcomes) == 1 else ""))
     costs = first.provenance["costs"]
     print(f"costs: {costs['name']} ({costs['provenance']})")
     parameters = " ".join(f"{name}={value}" for name, value in first.parameters.items())
@@ -437,28 +479,35 @@ def _print_table(kind: str, rows: Sequence[_Row], outcomes: Sequence["Result"]) 
 
 def _walk(result: "Result") -> list[str]:
     """A line for each step; the page's flags below it where it has changed them."""
-    from workbench.mm.page import NEWER_THAN_COPY, NEWER_THAN_DISK
-    from workbench.tables import number
-
-    newer = {NEWER_THAN_DISK: "disk", NEWER_THAN_COPY: "copy", NEWER_THAN_DISK | NEWER_THAN_COPY: "disk, copy"}
     log = result.log.to_dict("records")
-    rows = [("time", "actor", "step", "ref", "map", "pins", "newer than")]
-    for r in log:
-        counts = (str(r["refcount"]), str(r["mapcount"]), str(r["pins"]))
-        rows.append((number(r["time_ps"], "ps"), r["actor"], r["step"], *counts, newer.get(r["data"], "")))
-    head, *steps = layout(rows)
+    head, *steps = layout(_walk_rows(log, which=result.by_schedule))
     title = (
         f"{result.scenario} under {result.design}: the page after each step, its flags where they changed "
         "(pins, and what memory is newer than, are ghost state: no tracker and no policy sees them)"
     )
     lines = [*textwrap.wrap(title, WIDTH), head]
-    state = None
+    states: dict[int, str] = {}
     for line, r in zip(steps, log, strict=True):
         lines.append(line)
-        if r["state"] != state:
-            state = r["state"]
-            lines += textwrap.wrap(state, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+        if states.get(r["page"]) != r["state"]:
+            states[r["page"]] = r["state"]
+            lines += textwrap.wrap(r["state"], WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     return lines
+
+
+def _walk_rows(log: Sequence[Mapping[Any, Any]], which: bool) -> list[tuple[str, ...]]:
+    """Cells of the walk; `which`: which page each step is about, if any."""
+    from workbench.mm.page import NEWER_THAN_COPY, NEWER_THAN_DISK
+    from workbench.tables import number
+
+    newer = {"disk": NEWER_THAN_DISK, "copy": NEWER_THAN_COPY}
+    rows = [("time", "actor", "step", *["page"] * which, "ref", "map", "pins", "newer than")]
+    for r in log:
+        about = [r["page"]] * which + [r["refcount"], r["mapcount"], r["pins"]]
+        cells = [str(n) if r["page"] >= 0 else "" for n in about]
+        data = ", ".join(name for name, bit in newer.items() if r["data"] & bit)
+        rows.append((number(r["time_ps"], "ps"), r["actor"], r["step"], *cells, data))
+    return rows
 
 
 # ---- run, figures

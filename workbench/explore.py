@@ -108,22 +108,18 @@ def run_search(
 
 
 def _grown(search: engine.Search, most_bytes: int) -> engine.Search | None:
-    """Give the fuller of the tables twice the room; None: that would take too much memory."""
+    """Give the search more room; None: that would take too much memory."""
     if 2 * bytes_of(search) > most_bytes:
         return None
-    nodes, states, parent, choice = search.nodes, search.states, search.parent, search.choice
-    if states.cells[0] * len(nodes.keys) > nodes.cells[0] * len(states.keys):
-        states = store.more_rows(states)
-        parent, choice = np.resize(parent, len(states.keys)), np.resize(choice, len(states.keys))
-    else:
-        nodes = store.grown(nodes)
-    return search._replace(nodes=nodes, states=states, parent=parent, choice=choice)
+    states = store.grown(search.states)
+    room = len(states.row)
+    parent, choice = np.resize(search.parent, room), np.resize(search.choice, room)
+    return search._replace(states=states, parent=parent, choice=choice)
 
 
 def bytes_of(search: engine.Search) -> int:
     """Memory that the search has laid out for its states."""
-    tables = (search.nodes, search.states)
-    return int(sum(t.keys.nbytes + t.slots.nbytes for t in tables) + search.parent.nbytes + search.choice.nbytes)
+    return store.bytes_of(search.states) + search.parent.nbytes + search.choice.nbytes
 
 
 # ---- verdicts
@@ -158,10 +154,10 @@ def _verdict(small: SmallWorld, design: str, parameters: dict[str, Any], found: 
 
 def _bytes_in_use(search: engine.Search) -> int:
     """Bytes of the rows in use, and of all slots."""
-    nodes, states = search.nodes, search.states
-    per_state = states.keys.itemsize + search.parent.itemsize + search.choice.itemsize
-    slots = nodes.slots.nbytes + states.slots.nbytes
-    return int(states.cells[0]) * per_state + int(nodes.cells[0]) * nodes.keys.itemsize + slots
+    states = search.states
+    unused = len(states.row) - int(states.cells[0])
+    per_state = states.row[0].nbytes + search.parent.itemsize + search.choice.itemsize
+    return bytes_of(search) - unused * per_state
 
 
 def _steps(search: engine.Search) -> dict[str, int]:

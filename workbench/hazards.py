@@ -278,10 +278,13 @@ def found(result: Any) -> dict[str, int]:
     -------
     dict of str to int
         By name, in the order of `HAZARDS`; 0: not met. How often it was counted; for ``stale-pin``, pages at
-        rest if they are more than the answers; for ``deadlock`` and ``stall``, tasks that wait. Tasks that wait
-        for a page which a BUG_ON has left locked are neither: `Result.stuck` names them.
+        rest if they are more than the answers; for ``deadlock`` and ``stall``, tasks that wait. Once a BUG_ON has
+        killed somebody, those who wait are neither: `Result.stuck` names them. Of a run by a schedule, those that
+        its world shows at rest (`judge_rest`) count one more.
     """
     counted = {name: sum(result.counters[c] for c in hazard.counters) for name, hazard in HAZARDS.items()}
+    if result.by_schedule:
+        return {name: n + (name in result.at_rest) for name, n in counted.items()}
     return counted | {"stale-pin": _stale(result)} | _waiting(result)
 
 
@@ -293,12 +296,15 @@ def _stale(result: Any) -> int:
 
 
 def _waiting(result: Any) -> dict[str, int]:
-    """All IO completes, so that a pin which is left is held by one who waits, too."""
+    """Tell those who wait for each other from those who wait for a pin that nothing need ever end.
+
+    All IO completes: a pin that is left, and that no idle memory region holds, is held by one who waits himself.
+    """
+    if result.counters["FS_BUG"]:
+        return {"deadlock": 0, "stall": 0}
     tasks = len(result.stuck)
     for_pin = sum(task.endswith(WAITS[WAIT_PIN]) for task in result.stuck)
-    pins_left = result.counters["PINS"] - result.counters["UNPINS"]
-    if result.counters["FS_BUG"]:
-        tasks = 0
+    pins_left = result.counters["PINS"] - result.counters["UNPINS"] - result.held
     return {
         "deadlock": tasks if pins_left or not for_pin else 0,
         "stall": 0 if pins_left else for_pin,

@@ -133,25 +133,20 @@ def new_search(small: SmallWorld, max_states: int = 0, reduce: bool = False, roo
         Of its tables at first: a power of two.
     """
     words = words_of(small)
-    leaves = 4
-    while leaves < words:
-        leaves *= 2
     cells = np.zeros(engine.CELLS, np.int64)
-    cells[engine.WORDS], cells[engine.LEAVES] = words, leaves
+    cells[engine.WORDS] = words
     cells[engine.RANGED] = small.tracker.when >= RANGE_BEFORE
     cells[engine.MAX_STATES], cells[engine.REDUCE] = max_states, reduce
     cells[engine.NEXT] = cells[engine.LEVEL] = -1
     cells[engine.WHAT] = engine.DEVICE + len(small.world.bio)
     cells[engine.JUDGED] = 1
     search = engine.Search(
-        nodes=store.new_table(room),
-        states=store.new_rows(room),
+        states=store.new_states(words, room),
         parent=np.zeros(room, np.uint32),
         choice=np.zeros(room, np.int32),
         word=np.zeros(words, np.int64),
         base=np.full(words, -1, np.int64),
-        number=np.zeros(2 * leaves, np.int64),
-        base_number=np.zeros(2 * leaves, np.int64),
+        row=np.zeros(words, np.int64),
         order=np.zeros(packing.MAX_RANGES + 2, np.int64),
         found=np.zeros((len(HAZARDS), len(engine.HAZARD_COLUMNS)), np.int64),
         taken=np.zeros((len(PROGRAMS), max(map(len, PROGRAMS.values()))), np.int64),
@@ -160,7 +155,6 @@ def new_search(small: SmallWorld, max_states: int = 0, reduce: bool = False, roo
         ran=np.zeros(engine.MOST_STEPS, np.int64),
         cells=cells,
     )
-    store.number_of(search.nodes, 0)  # number 0 is that of leaves which are not used
     engine.start(small.world, search)
     return search
 
@@ -246,12 +240,24 @@ class Replay:
             if (name, its_step) != (actor, step):
                 continue
             if name != "device":
+                if outcome and not 0 < outcome < self._outcomes(choice):
+                    break
                 self.step(choice + engine.OUTCOME * outcome)
                 return
             if its_page == page and self._nth(choice, step, page) == outcome:
                 self.step(choice)
                 return
-        raise UsageError(f"step {len(self.schedule) + 1} of the schedule: {actor} can't do {step!r} on page {page} now")
+        number, what = len(self.schedule) + 1, f" with outcome {outcome}" if outcome else ""
+        raise UsageError(f"step {number} of the schedule: {actor} can't do {step!r} on page {page}{what} now")
+
+    def _outcomes(self, choice: int) -> int:
+        """How many outcomes a step has: it is tried, and undone."""
+        kept = [array.copy() for array in self.small.world]
+        self.search.cells[engine.CHOICE], self.search.cells[engine.RAN] = choice, 0
+        self.run(self.small.tracker, self.small.world, self.search)
+        for array, before in zip(self.small.world, kept, strict=True):
+            array[:] = before
+        return int(self.search.cells[engine.CHOICES])
 
     def judge(self) -> tuple[str, ...]:
         """Hazards of the world as it stands, if it is at rest."""

@@ -1,6 +1,12 @@
-"""``simulate``: run a scenario under a design by the clock, check that nothing was lost, and give a result."""
+"""``simulate``: run a scenario under a design by the clock, check that nothing was lost, and give a result.
 
+A small world may also be run in a given order (`scheduled`): so a counterexample of `explore` is seen here.
+"""
+
+import hashlib
+import json
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -8,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import accelerate, clock, costs, designs, provenance
+from workbench import accelerate, clock, costs, designs, provenance, scheduled
 from workbench.errors import UsageError, nearest
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED
 from workbench.mm.packing import MAX_PAGES
 from workbench.mm.page import FLAGS, PG_CACHED, PG_LOCKED, PG_LRU, PG_PRIVATE, PG_WRITEBACK, TAG_WRITEBACK
-from workbench.mm.programs import PROGRAMS, RDMA_PROGRAM, step_name
+from workbench.mm.programs import M_IDLE, PROGRAMS, RDMA_PROGRAM, step_name
 from workbench.mm.world import DEAD, IDLE, RUNNABLE, SLEEPING, WAIT_FORK, WAITING, WAITS, World, bucket_values
 from workbench.scenarios import SCENARIOS
 from workbench.scenarios.base import Setup, apply_design
@@ -50,12 +56,16 @@ class Result:
     series : DataFrame
         Time series: pinned pages, live ranges, bytes, work and IOs outstanding.
     log : DataFrame
-        Walk-through, where the scenario keeps one.
+        Walk-through, where the scenario keeps one: a row per step, with the page after it.
     stuck : list of str
         Tasks that wait at the end for what will not come.
     held : int
         Pins that memory regions hold at the end.
     provenance : dict
+    by_schedule : bool
+        It was run in a given order, not by the clock.
+    at_rest : tuple of str
+        Of such a run: hazards that its world shows at the end, if it is at rest then.
     """
 
     scenario: str
@@ -71,6 +81,8 @@ class Result:
     stuck: list[str]
     held: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
+    by_schedule: bool = False
+    at_rest: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
         """One flat row: what identifies the run, metrics, counters."""
@@ -95,9 +107,10 @@ def simulate(
     seed: int = 1,
     pages_per_step: int = 0,
     cost_table: costs.CostTable = costs.DEFAULT,
+    schedule: Iterable[Sequence[Any]] | None = None,
     **parameters: Any,
 ) -> Result:
-    """Run a scenario under a design.
+    """Run a scenario under a design: by the clock, or in the order of a schedule.
 
     Parameters
     ----------
@@ -111,8 +124,13 @@ def simulate(
         Pages that one step may handle; 0: as many as there are. Where nobody interferes, counts do not depend on it,
         but for those of ranges, which are released piece by piece then.
     cost_table : CostTable
+    schedule : iterable of (actor, step, page, outcome), optional
+        As in `verdict.HazardVerdict.schedule`: the scenario's small world (as `explore` has it, a page per step) is
+        run in exactly this order. Its clock goes on by the cost of each step; what the device does takes no time of
+        its own, and there are no CPUs: utilisations, rates and latencies are NaN. ``seed`` has no part in it.
+        Where the schedule stops before all is at rest, nothing is added up.
     **parameters
-        The scenario's own.
+        The scenario's own; with a schedule, where they differ from its small set.
 
     Returns
     -------
@@ -121,7 +139,7 @@ def simulate(
     Raises
     ------
     UsageError
-        For a wrong name, type or range.
+        For a wrong name, type or range, and for a schedule that can't be followed.
     ConservationError
         If at rest pins, references, ranges or bios do not add up.
     """
@@ -129,6 +147,10 @@ def simulate(
         raise UsageError(f"scenario {scenario!r}: {nearest(scenario, SCENARIOS)}")
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed {seed}: it goes from 0 to 2**63 - 1")
+    if schedule is not None:
+        if pages_per_step > 1:
+            raise UsageError(f"pages_per_step={pages_per_step}: a schedule has steps of one page")
+        return _by_schedule(scenario, design, seed, list(schedule), cost_table, parameters)
     chosen = designs.parse(design)
     streams = [np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(seed).spawn(2)]
     setup, complete = SCENARIOS[scenario].build(parameters, streams[0], chosen.tracker.when >= RANGE_BEFORE)
@@ -143,18 +165,17 @@ def simulate(
         world.sys[R.PAGES_PER_STEP] = pages_per_step
     ticker = new_clock(setup)
     logs = drive(tracker, setup, ticker, streams[1])
-    stuck = _stuck(setup)
-    if not stuck and not world.sys[R.FS_BUG]:  # a thread killed by BUG_ON keeps what it held
-        check_conservation(tracker, world)
+    stuck = _stuck(setup.task_names, world)
+    _check_rest(tracker, world, stuck)
     return Result(
         scenario=scenario,
         design=design,
         parameters=complete,
         seed=seed,
         metrics=_metrics(tracker, setup, ticker),
-        counters={name: int(world.sys[i]) for i, name in enumerate(R.COUNTERS)},
+        counters=_counters(world),
         locks=_locks(world, ticker),
-        histograms={name: _histogram(world, i) for i, name in enumerate(R.HISTOGRAMS)},
+        histograms=_histograms(world),
         series=_series(ticker),
         log=_log_frame(setup, logs),
         stuck=stuck,
@@ -167,6 +188,45 @@ def simulate(
             costs=cost_table,
             trace_sha256=setup.trace_sha256,
         ),
+    )
+
+
+def _by_schedule(
+    scenario: str,
+    design: str,
+    seed: int,
+    schedule: list[Sequence[Any]],
+    cost_table: costs.CostTable,
+    parameters: dict[str, Any],
+) -> Result:
+    """Run the small world in a given order."""
+    followed = scheduled.follow(scenario, design, schedule, parameters, cost_table)
+    small = followed.run.small
+    tracker, world = small.tracker, small.world
+    world.sys[: len(R.COUNTERS)] = followed.run.counted
+    stuck = _stuck(small.names, world) if followed.rests else []
+    if followed.rests:
+        _check_rest(tracker, world, stuck)
+    made_by = provenance.provenance(
+        scenario=scenario, design=design, parameters=small.parameters, seed=seed, costs=cost_table
+    )
+    text = json.dumps(followed.run.schedule)
+    return Result(
+        scenario=scenario,
+        design=design,
+        parameters=small.parameters,
+        seed=seed,
+        metrics=_metrics_of_schedule(tracker, world, followed.rests),
+        counters=_counters(world),
+        locks=pd.DataFrame(math.nan, index=list(LOCKS), columns=list(LOCK_COLUMNS)),
+        histograms=_histograms(world),
+        series=pd.DataFrame(columns=list(clock.SAMPLE_FIELDS), dtype=np.int64),
+        log=followed.log,
+        stuck=stuck,
+        held=int(_held_by_regions(tracker, world)[0].sum()),
+        provenance=made_by | {"schedule_sha256": hashlib.sha256(text.encode()).hexdigest()},
+        by_schedule=True,
+        at_rest=followed.at_rest,
     )
 
 
@@ -242,14 +302,21 @@ def drive(tracker: Any, setup: Setup, ticker: clock.Clock, rng: np.random.Genera
 # ---- at rest
 
 
-def _stuck(setup: Setup) -> list[str]:
+def _stuck(names: list[str], world: World) -> list[str]:
     """Tasks that have not ended and are not merely idle; a child that has not been forked is no task yet."""
     found = []
-    for name, task in zip(setup.task_names, setup.world.task, strict=True):
+    for name, task in zip(names, world.task, strict=True):
         idle = task["state"] == WAITING and task["wait_kind"] in (*IDLE, WAIT_FORK)
-        if task["state"] != DEAD and not idle:
+        idle_region = task["program"] == RDMA_PROGRAM and task["pc"] == M_IDLE
+        if task["state"] != DEAD and not idle and not idle_region:
             found.append(f"{name} waits for {WAITS[task['wait_kind']]}")
     return found
+
+
+def _check_rest(tracker: Any, world: World, stuck: list[str]) -> None:
+    """Add up, unless somebody can't let go: who is stuck, or a thread that BUG_ON has killed."""
+    if not stuck and not world.sys[R.FS_BUG]:
+        check_conservation(tracker, world)
 
 
 def check_conservation(tracker: Any, world: World) -> None:
@@ -325,16 +392,46 @@ def _free_bios(world: World) -> int:
 # ---- what came out
 
 
+def _counters(world: World) -> dict[str, int]:
+    return {name: int(world.sys[i]) for i, name in enumerate(R.COUNTERS)}
+
+
 def _metrics(tracker: Any, setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
     """Figures named in `results.UNITS`."""
+    timed = _timed(setup, ticker)
+    for name, row in _locks(setup.world, ticker).iterrows():
+        timed |= {f"{name}_{column}": row[column] for column in row.index}
+    return timed | _counted(setup.world) | {"stale_pages": _stale_pages(tracker, setup.world)}
+
+
+def _metrics_of_schedule(tracker: Any, world: World, rests: bool) -> dict[str, Any]:
+    """The same where there are no CPUs, and the device takes no time: what is counted, and the steps' cost."""
+    of_locks = [f"{name}_{column}" for name in LOCKS for column in LOCK_COLUMNS]
+    metrics: dict[str, Any] = dict.fromkeys([*TIMED, *of_locks], math.nan)
+    stale = _stale_pages(tracker, world) if rests else math.nan
+    return metrics | _counted(world) | {"simulated_ps": int(world.sys[R.NOW]), "stale_pages": stale}
+
+
+TIMED = (
+    "simulated_ps", "events", "iops", "latency_mean_ns", "latency_p50_ns", "latency_p90_ns", "latency_p99_ns",
+    "latency_p999_ns", "latency_p9999_ns", "slat_ns", "cpu_utilisation", "cpu_ns_per_io", "cpu_ns_per_page",
+    "device_utilisation", "unpin_delay_mean_ns", "unpin_delay_p99_ns", "outlive_mean_ns", "outlive_p99_ns",
+    "fsync_mean_ns", "world_bytes_per_page", "late_completions",
+)  # fmt: skip
+LOCKS = ("lru_lock", "ptl", "i_mmap_rwsem", "page_lock")
+LOCK_COLUMNS = ("acquisitions", "contended", "utilisation", "wait_ns")
+
+
+def _timed(setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
+    """Figures of the clock, its CPUs and its device: those of `TIMED`."""
     world, sys, cells = setup.world, setup.world.sys, ticker.cells
-    count = {name: int(sys[i]) for i, name in enumerate(R.COUNTERS)}
+    count = _counters(world)
     span = int(sys[R.LAST_DONE]) or int(sys[R.NOW])
     seconds = span / PS_PER_S
     cpus = len(ticker.cpu)
-    latency, overtakes = _histogram(world, R.LATENCY), _histogram(world, R.OVERTAKES)
+    latency = _histogram(world, R.LATENCY)
     release, outlives = _histogram(world, R.RELEASE), _histogram(world, R.OUTLIVES)
-    metrics: dict[str, Any] = {
+    return {
         "simulated_ps": span,
         "events": int(cells[clock.EVENTS]),
         "iops": count["DIOS"] / seconds if seconds else math.nan,
@@ -344,8 +441,23 @@ def _metrics(tracker: Any, setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
         "cpu_utilisation": float(ticker.cpu["busy_ps"].sum()) / (span * cpus) if span else math.nan,
         "cpu_ns_per_io": _per(float(ticker.cpu["busy_ps"].sum()) / 1000, count["DIOS"]),
         "device_utilisation": float(cells[clock.DEVICE_BUSY_PS]) / (span * setup.units) if span else math.nan,
-        "atomics_per_page": _per(count["ATOMIC"], count["PINS"]),
         "cpu_ns_per_page": _per(float(ticker.cpu["busy_ps"].sum()) / 1000, count["PINS"]),
+        "unpin_delay_mean_ns": _mean(world, R.RELEASE) / 1000,
+        "unpin_delay_p99_ns": percentile(release, 0.99) / 1000,
+        "outlive_mean_ns": _mean(world, R.OUTLIVES) / 1000,
+        "outlive_p99_ns": percentile(outlives, 0.99) / 1000,
+        "fsync_mean_ns": _mean(world, R.FSYNC) / 1000,
+        "world_bytes_per_page": sum(a.nbytes for a in (*world, *ticker)) / len(world.page),
+        "late_completions": int(cells[clock.LATE]),
+    }
+
+
+def _counted(world: World) -> dict[str, Any]:
+    """Figures that no time goes into."""
+    sys, count = world.sys, _counters(world)
+    overtakes = _histogram(world, R.OVERTAKES)
+    return {
+        "atomics_per_page": _per(count["ATOMIC"], count["PINS"]),
         "splits_per_gup": _per(count["SPLITS"], count["GUP_CALL"]),
         "bios_per_io_mean": _per(count["BIOS"], count["DIOS"]),
         "overtakes_mean": _mean(world, R.OVERTAKES),
@@ -354,18 +466,7 @@ def _metrics(tracker: Any, setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
         "ranges_max": int(sys[R.PEAK_RANGES]),
         "ranges_left": int(sys[R.LIVE_RANGES]),
         "tracking_bytes_max": int(sys[R.PEAK_BYTES]),
-        "unpin_delay_mean_ns": _mean(world, R.RELEASE) / 1000,
-        "unpin_delay_p99_ns": percentile(release, 0.99) / 1000,
-        "outlive_mean_ns": _mean(world, R.OUTLIVES) / 1000,
-        "outlive_p99_ns": percentile(outlives, 0.99) / 1000,
-        "fsync_mean_ns": _mean(world, R.FSYNC) / 1000,
-        "stale_pages": _stale_pages(tracker, world),
-        "world_bytes_per_page": sum(a.nbytes for a in (*world, *ticker)) / len(world.page),
-        "late_completions": int(cells[clock.LATE]),
     }
-    for name, row in _locks(world, ticker).iterrows():
-        metrics |= {f"{name}_{column}": row[column] for column in row.index}
-    return metrics
 
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "p9999": 0.9999}
@@ -388,6 +489,10 @@ def percentile(histogram: pd.DataFrame, share: float) -> float:
         return math.nan
     rank = max(math.ceil(share * total), 1)
     return float(histogram["value"].iloc[int(np.searchsorted(histogram["count"].cumsum(), rank))])
+
+
+def _histograms(world: World) -> dict[str, pd.DataFrame]:
+    return {name: _histogram(world, i) for i, name in enumerate(R.HISTOGRAMS)}
 
 
 def _histogram(world: World, which: int) -> pd.DataFrame:

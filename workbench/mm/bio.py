@@ -10,12 +10,11 @@ finding a range from a page needs ``page->mapping``.
 
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
+from workbench.mm.frames import put_page
 from workbench.mm.gup import learns, locked_batch
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.page import (
     COPY_READ,
-    EVER_PINNED,
-    FRAME_CMA,
     KNOWN,
     KNOWN_IN_COPY,
     NEWER_THAN_COPY,
@@ -24,7 +23,6 @@ from workbench.mm.page import (
     PG_CACHED,
     PG_DIRTY,
     PG_LOCKED,
-    PG_LRU,
     PG_WAITERS,
     PG_WRITEBACK,
     TAG_WRITEBACK,
@@ -34,7 +32,6 @@ from workbench.mm.page import (
     ghost_write,
     has,
     lock_page,
-    lru_del,
     mark_dirty,
     page_of,
     wake_pin_waiters,
@@ -82,7 +79,7 @@ from workbench.mm.world import (
     wake,
     wake_all,
 )
-from workbench.trackers.protocol import NEVER, RANGE_BEFORE, page_freed, unpin, unpin_range
+from workbench.trackers.protocol import NEVER, RANGE_BEFORE, unpin, unpin_range
 
 # ---- rows and lists
 
@@ -545,27 +542,13 @@ def put_pinned_page(tracker, world, p, when, handle):
 
     The pin of one that a range covered has ended when the range was released.
     """
-    page = page_of(world, p)
-    page["_refcount"] -= 1
     if when < RANGE_BEFORE:
         if when != NEVER:
             unpin(tracker, world, p, handle)
-        ghost_unpin(world, page)
+        ghost_unpin(world, page_of(world, p))
+    put_page(tracker, world, p)
     if when < RANGE_BEFORE or world.sys[R.DAX]:  # truncation of a DAX file waits for references
         wake_pin_waiters(world, p)
-    if page["_refcount"] == 0:
-        free_page(tracker, world, p)
-
-
-@step
-def free_page(tracker, world, p):
-    """The last reference is gone: the page, or frame, is free for another use."""
-    page = page_of(world, p)
-    if has(page, PG_LRU):
-        lru_del(world, p)
-    page["flags"] &= PG_LOCKED | PG_WAITERS | FRAME_CMA
-    page["ghost_data"] &= 0 if world.sys[R.FRAMES] else EVER_PINNED  # a row of a file is the same offset for ever
-    page_freed(tracker, world, p)
 
 
 @step

@@ -19,6 +19,7 @@ from workbench.mm.page import (
     PTE_DIRTY,
     PTE_PRESENT,
     PTE_WRITE,
+    get_page,
     ghost_write,
     has,
     page_of,
@@ -157,7 +158,7 @@ def fork_share(world, t):
     page["flags"] &= ~(PTE_WRITE | PG_EXCLUSIVE)
     page["flags"] |= CHILD_PRESENT
     page["_mapcount"] += 1
-    page["_refcount"] += 1
+    get_page(world, page)
     tally(world, R.PTE_UPDATE, 2)
     tally(world, R.ATOMIC, 2)
     task["pc"] = K_END

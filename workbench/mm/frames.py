@@ -4,11 +4,12 @@ For anonymous memory and CMA, where write faults, fork and migration move a virt
 frame is all zero, but for lying in CMA and for a lock that somebody still holds.
 """
 
-from workbench.accelerate import at, inline, jit
+from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.page import (
     CHILD_PRESENT,
     CHILD_WRITE,
+    EVER_PINNED,
     FRAME_CMA,
     PG_ANON,
     PG_LOCKED,
@@ -19,6 +20,7 @@ from workbench.mm.page import (
     lru_del,
     page_of,
 )
+from workbench.trackers.protocol import page_freed
 
 
 @jit
@@ -44,6 +46,20 @@ def free_frame(world):
 def file_backed(world, p):
     """Whether the page belongs to a file, so that it can be in ``i_mmap``."""
     return not has(at(world.page, p), PG_ANON)
+
+
+@step
+def put_page(tracker, world, p):
+    """Drop a reference; the last one frees the page, or frame, for another use."""
+    page = page_of(world, p)
+    page["_refcount"] -= 1
+    if page["_refcount"] != 0:
+        return
+    if has(page, PG_LRU):
+        lru_del(world, p)
+    page["flags"] &= PG_LOCKED | PG_WAITERS | FRAME_CMA
+    page["ghost_data"] &= 0 if world.sys[R.FRAMES] else EVER_PINNED  # a row of a file is the same offset for ever
+    page_freed(tracker, world, p)
 
 
 @inline

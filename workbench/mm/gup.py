@@ -9,7 +9,7 @@ faults, a thread that writes share these steps.
 
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
-from workbench.mm.frames import file_backed, mapped_frame
+from workbench.mm.frames import file_backed, mapped_frame, put_page
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.page import (
     PG_CACHED,
@@ -19,9 +19,12 @@ from workbench.mm.page import (
     PTE_DIRTY,
     PTE_PRESENT,
     PTE_WRITE,
+    get_page,
     ghost_pin,
     ghost_unpin,
     has,
+    is_over,
+    judge_counts,
     lock_page,
     lru_add,
     page_of,
@@ -59,11 +62,13 @@ from workbench.trackers.protocol import (
     NEVER,
     RANGE_AFTER,
     RANGE_BEFORE,
+    forget_range,
     pin,
     pin_range,
     unpin,
-    unpin_range,
 )
+
+FAILED, FAILED_LOCKED = 1, 2  # of a GUP call, in `kept`: a page was truncated; and i_mmap_rwsem is held
 
 
 @inline
@@ -130,7 +135,10 @@ def gup_range_lock(world, t):
     """Take ``i_mmap_rwsem`` for the virtual VMA; or, of a call that has failed, to take it out again."""
     if i_mmap_lock(world, t, 1):
         task = at(world.task, t)
-        task["pc"] = D_GUP_FAIL if task["kept"] else D_RANGE_INSERT
+        task["pc"] = D_RANGE_INSERT
+        if task["kept"] != 0:
+            task["kept"] = FAILED_LOCKED
+            task["pc"] = D_GUP_FAIL
 
 
 @step
@@ -189,7 +197,9 @@ def gup_pages(tracker, world, t):
     p = int(task["page"])
     end = min(int(task["last"]) + 1, p + world.sys[R.PAGES_PER_STEP])
     in_gup = learns(tracker, world, task["program"], task["first"]) == IN_GUP
+    count_max = world.sys[R.COUNT_MAX]
     first = p
+    over = 0
     fault = False
     while p < end:
         page = page_of(world, p)
@@ -199,8 +209,10 @@ def gup_pages(tracker, world, t):
         page["_refcount"] += 1
         if in_gup:
             pin(tracker, world, p)
+        over += is_over(page, count_max)
         ghost_pin(world, page)
         p += 1
+    world.sys[R.COUNT_OVERFLOW] += over
     tally(world, R.GUP_PAGE, p - first)
     tally(world, R.ATOMIC, p - first)
     task["page"] = p
@@ -210,23 +222,19 @@ def gup_pages(tracker, world, t):
         _walk_done(tracker, world, t)
 
 
-@inline
-def judge_counts(world, p):
-    """See whether a count of the page has gone over its limit."""
-    page = page_of(world, p)
-    if max(page["_refcount"], page["_pincount"]) > world.sys[R.COUNT_MAX]:
-        world.sys[R.COUNT_OVERFLOW] += 1
-
-
 @step
 def gup_take(tracker, world, t):
-    """GUP-fast takes a reference, and with it the pin where that is the same step."""
+    """GUP-fast takes a reference, and with it the pin where that is the same step; but not of a freed page."""
     task = at(world.task, t)
     p = int(task["page"])
-    page_of(world, p)["_refcount"] += 1
+    page = page_of(world, p)
+    if page["_refcount"] == 0:  # page_cache_get_speculative fails
+        task["pc"] = D_FOLLOW_PAGE
+        return
+    page["_refcount"] += 1
     if learns(tracker, world, task["program"], p) == IN_GUP:
         pin(tracker, world, p)
-    judge_counts(world, p)
+    judge_counts(world, page)
     tally(world, R.ATOMIC, 1)
     task["pc"] = D_GUP_CHECK
 
@@ -241,10 +249,10 @@ def gup_check(tracker, world, t):
     if _pte_allows(world, task, page) and not (sys[R.SEQ_CHECKED] and task["seq"] != sys[R.SEQ]):
         _pinned(tracker, world, t, p, D_GUP_PAGES)
         return
-    page["_refcount"] -= 1
-    tally(world, R.ATOMIC, 1)
     if learns(tracker, world, task["program"], p) == IN_GUP:
         unpin(tracker, world, p, -1)
+    put_page(tracker, world, p)
+    tally(world, R.ATOMIC, 1)
     wake_pin_waiters(world, p)
     task["pc"] = D_FOLLOW_PAGE
 
@@ -278,7 +286,7 @@ def follow_page(tracker, world, t):
     tally(world, R.ATOMIC, 1)
     if learns(tracker, world, task["program"], p) == IN_GUP:
         pin(tracker, world, p)
-    judge_counts(world, p)
+    judge_counts(world, page)
     task["seq"] = world.sys[R.SEQ]
     _pinned(tracker, world, t, p, D_FOLLOW_PAGE)
 
@@ -310,6 +318,7 @@ def pin_pages(tracker, world, t):
     end = min(int(task["last"]) + 1, p + locked_batch(tracker, world))
     while p < end:
         pin(tracker, world, p)
+        judge_counts(world, page_of(world, p))
         p += 1
     task["page"] = p
     if p > task["last"]:
@@ -328,7 +337,7 @@ def fault_lock(world, t):
         return
     p = int(task["page"])
     if sys[R.TRUNCATED]:
-        task["kept"] = 1
+        task["kept"] = FAILED
         task["pc"] = D_RANGE_LOCK if task["handle"] >= 0 else D_GUP_FAIL
         return
     if not lock_page(world, task, p):
@@ -338,7 +347,7 @@ def fault_lock(world, t):
     page = page_of(world, p)
     if not has(page, PG_CACHED) and file_backed(world, p):
         page["flags"] |= PG_CACHED
-        page["_refcount"] += 1
+        get_page(world, page)
         lru_add(world, p)
     if not file_backed(world, p):
         task["pc"] = D_COW_FAULT
@@ -353,7 +362,7 @@ def page_mkwrite(world, t):
     page = page_of(world, task["page"])
     if not has(page, PG_PRIVATE):
         page["flags"] |= PG_PRIVATE
-        page["_refcount"] += 1
+        get_page(world, page)
     set_page_dirty(world, page)
     task["pc"] = D_FAULT_PTE
 
@@ -370,7 +379,7 @@ def fault_pte(world, t):
         return
     if not has(page, PTE_PRESENT):
         page["_mapcount"] += 1
-        page["_refcount"] += 1
+        get_page(world, page)
     page["flags"] |= PTE_PRESENT | PTE_WRITE | PTE_DIRTY if write else PTE_PRESENT
     tally(world, R.PTE_UPDATE, 1)
     task["pc"] = D_FAULT_UNLOCK
@@ -393,22 +402,26 @@ def fault_unlock(world, t):
 
 @step
 def gup_fail(tracker, world, t):
-    """The call fails: what it has taken is given back, its range goes, and so does the thread, with an error."""
+    """The call fails: what it has taken is given back, its range goes, and so does the thread, with an error.
+
+    Pages of earlier calls of the same direct IO are in bios, whose completion releases them (v4.17 fs/direct-io.c
+    dio_cleanup puts only those that are in none). Of this call's the tracker knows only if it learns in the walk.
+    """
     sys = world.sys
     task = at(world.task, t)
     if task["program"] == WRITER_PROGRAM:  # SIGBUS
         task["state"] = DEAD
         return
-    dio = at(world.dio, task["dio"])
-    first = int(dio["page"])
-    got = int(dio["got"]) + max(int(task["page"]) - int(task["first"]), 0)
-    for p in range(first, first + got):
+    for p in range(int(task["first"]), int(task["page"])):
         _give_back(tracker, world, task, p)
-    if task["handle"] >= 0:
-        unpin_range(tracker, world, sys[R.I_MMAP], task["first"], task["last"] - task["first"] + 1, task["handle"])
+    if task["kept"] == FAILED_LOCKED:
+        if task["handle"] >= 0:
+            forget_range(tracker, world, sys[R.I_MMAP], task["first"], task["last"], task["handle"])
         i_mmap_unlock(world, 1)
     if task["program"] == DIO_PROGRAM:
-        sys[R.IOS_OUT] -= 1
+        dio = at(world.dio, task["dio"])
+        dio["refcount"] -= 1  # the submitter's own; where bios are in flight, the last one ends the direct IO
+        sys[R.IOS_OUT] -= dio["refcount"] == 0
         sys[R.SUBMITTERS] -= 1
     sys[R.REFUSED] += 1
     task["state"] = DEAD
@@ -416,9 +429,8 @@ def gup_fail(tracker, world, t):
 
 @step
 def _give_back(tracker, world, task, p):
-    page = page_of(world, p)
-    page["_refcount"] -= 1
     if learns(tracker, world, task["program"], p) == IN_GUP:
         unpin(tracker, world, p, -1)
-    ghost_unpin(world, page)
+    ghost_unpin(world, page_of(world, p))
+    put_page(tracker, world, p)
     wake_pin_waiters(world, p)

@@ -5,8 +5,7 @@ A library that a thousand processes map has a thousand references: to a count wi
 
 from workbench.accelerate import at, inline, jit
 from workbench.mm import registers as R
-from workbench.mm.gup import judge_counts
-from workbench.mm.page import PG_CACHED, PTE_PRESENT, has, lock_page, lru_add, page_of, unlock_page
+from workbench.mm.page import PG_CACHED, PTE_PRESENT, get_page, has, lock_page, lru_add, page_of, unlock_page
 from workbench.mm.programs import P_UNMAP
 from workbench.mm.world import DEAD, tally
 
@@ -26,8 +25,7 @@ def mapper_map(world, t):
         _read_in(world, p)
         unlock_page(world, p)
     page["_mapcount"] += 1
-    page["_refcount"] += 1
-    judge_counts(world, p)
+    get_page(world, page)
     tally(world, R.PTE_UPDATE, 1)
     tally(world, R.ATOMIC, 2)
     task["first"] += 1
@@ -40,7 +38,7 @@ def mapper_map(world, t):
 def _read_in(world, p):
     page = page_of(world, p)
     page["flags"] |= PG_CACHED
-    page["_refcount"] += 1
+    get_page(world, page)
     lru_add(world, p)
 
 

@@ -18,6 +18,7 @@ from workbench.mm.page import (
     PTE_DIRTY,
     PTE_PRESENT,
     PTE_WRITE,
+    get_page,
     has,
     lock_page,
     lru_del,
@@ -52,7 +53,7 @@ def isolate(world, t):
             _attempt_ends(world, task, False)
         return
     lru_del(world, p)
-    page_of(world, p)["_refcount"] += 1
+    get_page(world, page_of(world, p))
     tally(world, R.LRU_ISOLATE, 1)
     task["page"] = p
     task["first"] = p
@@ -113,7 +114,7 @@ def migrate_remap(world, t):
     page = page_of(world, int(task["first"]))
     page["flags"] |= task["kept"]
     page["_mapcount"] += 1
-    page["_refcount"] += 1
+    get_page(world, page)
     tally(world, R.PTE_UPDATE, 1)
     tally(world, R.ATOMIC, 1)
     wake_all(world, WAIT_PTE, -1)

@@ -171,6 +171,17 @@ def pack_task(task, order):
 
 
 @inline
+def rest(task):
+    """Set a task that waits for work to have nothing in hand, and nothing left of what it did before."""
+    task["pc"] = 0
+    task["wait_kind"] = WAIT_WORK
+    task["page"] = task["first"] = task["last"] = task["wait_page"] = task["handle"] = -1
+    task["granted"] = task["write"] = task["answer"] = task["told_no"] = task["locked"] = task["error"] = 0
+    task["journal"] = task["rounds"] = task["seq"] = task["wait_next"] = task["kept"] = 0
+    task["transfers"] = -1
+
+
+@inline
 def unpack_task(task, word, order):
     """Reverse of `pack_task`."""
     task["state"] = word & 3
@@ -180,9 +191,7 @@ def unpack_task(task, word, order):
         task["pc"] = task["wait_kind"] = 0
         return
     if word == WAITING:
-        task["pc"] = 0
-        task["wait_kind"] = WAIT_WORK
-        task["page"] = task["first"] = task["last"] = task["wait_page"] = -1
+        rest(task)
         return
     task["wait_next"] = word >> 2 & 15
     task["seq"] = word >> 6 & 3

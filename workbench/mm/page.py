@@ -74,6 +74,25 @@ def page_of(world, p):
 
 
 @inline
+def is_over(page, count_max):
+    """Whether a count of the page has gone over its limit."""
+    return page["_refcount"] > count_max or page["_pincount"] > count_max
+
+
+@inline
+def judge_counts(world, page):
+    """Count it if a count of the page has gone over its limit."""
+    world.sys[R.COUNT_OVERFLOW] += is_over(page, world.sys[R.COUNT_MAX])
+
+
+@inline
+def get_page(world, page):
+    """Take a reference."""
+    page["_refcount"] += 1
+    judge_counts(world, page)
+
+
+@inline
 def has(page, flags):
     """Whether any of ``flags`` is set."""
     return (page["flags"] & flags) != 0

@@ -22,6 +22,7 @@ from workbench.mm.page import (
     PG_WAITERS,
     PG_WRITEBACK,
     WANTED,
+    get_page,
     has,
     lru_del,
     page_of,
@@ -69,7 +70,7 @@ def isolate(world, t):
     task["page"] = p
     task["answer"] = task["told_no"] = 0
     lru_del(world, p)
-    page_of(world, p)["_refcount"] += 1
+    get_page(world, page_of(world, p))
     tally(world, R.LRU_ISOLATE, 1)
     tally(world, R.RECLAIM_PAGE, 1)
     task["pc"] = R_TRYLOCK

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.accelerate import at, inline, jit, step
+from workbench.accelerate import at, inline, jit, prefetch, step
 from workbench.hazards import END_BITS, EVENTS, judge_rest
 from workbench.mm import bio, packing, programs
 from workbench.mm import registers as R
-from workbench.mm.world import AT_NONE, AT_QUEUE, RUNNABLE, WAITING, WRITEBACK
-from workbench.search.local import choosing_task, is_local
-from workbench.search.store import Rows, Table, is_new, number_of, pair, room_left
+from workbench.mm.world import AT_NONE, AT_QUEUE, RUNNABLE, WAIT_WORK, WAITING, WRITEBACK
+from workbench.search.local import choosing_task, is_local, may_choose
+from workbench.search.store import FULL, NEW, States, add_state, first_slot, number_at, number_of, put_number
 from workbench.steps import run_step
 
 # A transition: a task's next step, or what the device does to a bio; and which of its outcomes.
@@ -25,10 +25,12 @@ AT_REST, AT_END = -1, -2  # no transition: the state itself is judged
 
 MOST_STEPS = 256  # that one transition may be made of
 GO, DONE, NEED_ROOM, TOO_WIDE, AT_LIMIT = range(5)
+NO_MORE = -3  # no choice is left
 SEARCH, REPLAY = range(2)
 (
     MODE,  # SEARCH, or REPLAY: run the transition in CHOICE, or judge, and return
     CHOICE,
+    PENDING,  # the transition has been run; there was no room for what it led to
     CHOICES,  # outcomes that the last transition had
     FOUND,  # what judge_rest gave last
     NEXT,  # state that is being expanded
@@ -43,14 +45,18 @@ SEARCH, REPLAY = range(2)
     MAX_STATES,
     REDUCE,
     WORDS,
-    LEAVES,  # leaves of the tree of numbers: a power of two
     RANGED,
-    CHANGED,  # words that the last step has changed, as bits
+    HASH,  # of the expanded state
+    ROW_HASH,  # of the row
+    ROW_PARENT,  # state from which it was reached, and by which transition
+    ROW_CHOICE,
+    ROW_WAITS,  # it is not among the states yet
+    CHANGED,  # words in which the world is not the expanded state, as bits
     TREE_CHANGED,  # it has changed the interval tree
     STEPS,
     RAN,  # of a replay: how many steps the transition has run
     CELLS,
-) = range(23)
+) = range(28)
 ENDS = ("good", "deadlock", "stall", "bug", "other")  # in the order of hazards.GOOD_END, ...
 HAZARD_COLUMNS = ("state", "choice", "level")
 
@@ -60,18 +66,16 @@ class Search(NamedTuple):
 
     Attributes
     ----------
-    nodes : Table
-        Interned words and pairs.
-    states : Rows
-        States, in the order in which they were found: the root's pair of each.
+    states : States
+        In the order in which they were found.
     parent : ndarray of uint32
         State from which each state was first reached.
     choice : ndarray of int32
         And by which transition.
     word, base : ndarray of int64, shape (words,)
         Of the world now, and of the state that is expanded.
-    number, base_number : ndarray of int64, shape (2 * leaves,)
-        The tree of numbers of each: node i has children 2i and 2i+1.
+    row : ndarray of int64, shape (words,)
+        Of the world now, as the list of states keeps it.
     order : ndarray of int64
         Nodes of the pinned ranges in tree order; the first cell counts them.
     found : ndarray of int64, shape (hazards, 3)
@@ -88,14 +92,12 @@ class Search(NamedTuple):
         The driver's registers.
     """
 
-    nodes: Table
-    states: Rows
+    states: States
     parent: np.ndarray
     choice: np.ndarray
     word: np.ndarray
     base: np.ndarray
-    number: np.ndarray
-    base_number: np.ndarray
+    row: np.ndarray
     order: np.ndarray
     found: np.ndarray
     taken: np.ndarray
@@ -108,9 +110,9 @@ class Search(NamedTuple):
 # ---- between the world and its words
 
 
-@jit
+@inline
 def pack(world, search):
-    """Write the world's words; note which differ from the expanded state's.
+    """Write the world's words.
 
     Returns
     -------
@@ -147,12 +149,14 @@ def pack(world, search):
     return fits
 
 
-@jit
-def unpack(world, search, changed):
-    """Set the objects whose bits are set in ``changed`` (-1: all) to what ``base`` says."""
+@inline
+def unpack(world, search):
+    """Set the objects whose bits are set in `CHANGED` to what ``base`` says."""
     base, order, cells = search.base, search.order, search.cells
-    words = cells[WORDS]
-    if cells[RANGED] and (cells[TREE_CHANGED] or changed < 0 or changed >> (words - 2) != 0):
+    words, changed = cells[WORDS], cells[CHANGED]
+    cells[CHANGED] = 0
+    if cells[RANGED] and (cells[TREE_CHANGED] or changed >> (words - 2) != 0):
+        cells[TREE_CHANGED] = 0
         packing.unpack_ranges(world, order, base, words - 2, words)
         changed = -1  # handles name other nodes now
     w = 0
@@ -174,7 +178,7 @@ def unpack(world, search, changed):
     for t in range(len(world.task)):
         if changed >> w & 1:
             packing.unpack_task(at(world.task, t), base[w], order)
-        if changed >> (w + 1) & 1:
+        if changed >> w & 3:  # of a task that is dead, or waits for work, the second word says nothing
             packing.unpack_lists(at(world.task, t), base[w + 1])
         w += 2
     if changed >> w & 1:
@@ -186,54 +190,64 @@ def unpack(world, search, changed):
 # ---- between words and states
 
 
-@jit
-def number_words(search):
-    """Intern what has changed, and the path from there to the root; the state's key.
+@inline
+def set_row(search):
+    """Make the row of the world's words: the expanded state's, but for what has changed; note what that is.
 
-    Notes
-    -----
-    `CHANGED` has the bits of the words that differ from ``base``.
+    Returns
+    -------
+    bool
+        False: there is no room for a word.
     """
-    number, base_number, cells, nodes = search.number, search.base_number, search.cells, search.nodes
-    leaves = cells[LEAVES]
-    changed = 0
+    cells, states, row = search.cells, search.states, search.row
+    expanded = states.row[max(cells[NEXT], 0)]
+    for lane in range(len(expanded)):
+        row[lane] = expanded[lane]
+    cells[CHANGED] = 0
+    hashed = cells[HASH]
     for w in range(cells[WORDS]):
-        if search.word[w] != search.base[w]:
+        word = int(search.word[w])
+        if word == search.base[w]:
+            continue
+        cells[CHANGED] |= 1 << w
+        n = number_of(states, w, word)
+        if n < 0:
+            return False
+        hashed ^= states.value[w, number_at(states, row, w), 1] ^ states.value[w, n, 1]
+        put_number(states, row, w, n)
+    cells[ROW_HASH] = hashed
+    return True
+
+
+@inline
+def keep_row(search):
+    """Keep the row as a state, if it is a new one; False: there is no room."""
+    cells, states = search.cells, search.states
+    kept = add_state(states, search.row, cells[ROW_HASH])
+    if kept == FULL:
+        return False
+    if kept == NEW:
+        n = states.cells[0] - 1
+        search.parent[n] = cells[ROW_PARENT]
+        search.choice[n] = cells[ROW_CHOICE]
+    cells[ROW_WAITS] = 0
+    return True
+
+
+@inline
+def load(search, s):
+    """Set ``base`` to the words of state ``s``; `CHANGED` has the bits of those in which the world is another."""
+    base, cells, states = search.base, search.cells, search.states
+    row = states.row[s]
+    changed = hashed = 0
+    for w in range(cells[WORDS]):
+        n = number_at(states, row, w)
+        word = states.value[w, n, 0]
+        hashed ^= states.value[w, n, 1]
+        if base[w] != word:
+            base[w] = word
             changed |= 1 << w
-            number[leaves + w] = number_of(nodes, int(search.word[w]))
-        else:
-            number[leaves + w] = base_number[leaves + w]
-    cells[CHANGED] = changed
-    first = leaves // 2
-    while first > 1:
-        above = 0
-        for i in range(first):
-            if changed >> (2 * i) & 3:
-                above |= 1 << i
-                left, right = number[2 * (first + i)], number[2 * (first + i) + 1]
-                number[first + i] = number_of(nodes, pair(left, right))
-            else:
-                number[first + i] = base_number[first + i]
-        changed = above
-        first //= 2
-    return pair(number[2], number[3])
-
-
-@jit
-def load(world, search, s):
-    """Make the world that of state ``s``."""
-    base, number, cells = search.base, search.base_number, search.cells
-    leaves = cells[LEAVES]
-    key = search.states.keys[s]
-    number[2] = key >> 32
-    number[3] = key & 0xFFFFFFFF
-    for i in range(2, leaves):
-        key = search.nodes.keys[number[i]]
-        number[2 * i] = key >> 32
-        number[2 * i + 1] = key & 0xFFFFFFFF
-    for w in range(cells[WORDS]):
-        base[w] = search.nodes.keys[number[leaves + w]]
-    unpack(world, search, -1)
+    cells[CHANGED], cells[HASH] = changed, hashed
 
 
 # ---- transitions
@@ -278,7 +292,8 @@ def is_optional(task):
 def next_local(tracker, world):
     """With reduction: a task whose next step no other actor can notice or disturb, or -1.
 
-    So is the step of a task that is alone: nobody else can do anything before it.
+    So is the step of a task that is alone: nobody else can do anything before it. But not one that may come out in
+    several ways: each of these is a transition.
     """
     others = _bios_at_device(world)
     alone = -1
@@ -289,7 +304,10 @@ def next_local(tracker, world):
                 return t
             others += 1
             alone = t
-    return alone if others == 1 and alone >= 0 and not is_optional(at(world.task, alone)) else -1
+    if others != 1 or alone < 0:
+        return -1
+    task = at(world.task, alone)
+    return -1 if is_optional(task) or may_choose(world, task) else alone
 
 
 @jit
@@ -305,7 +323,7 @@ def transition(tracker, world, search, choice):
     """Run one transition from the world as it is; with reduction, the local steps that can follow too."""
     cells = search.cells
     reset_events(world)
-    world.sys[R.CHOICE] = choice // OUTCOME
+    world.sys[R.CHOICE] = choice // OUTCOME  # of the first step: those that follow have one outcome each
     tree = _tree_epoch(world.sys)
     rows = world.sys[R.BIO_ROWS]
     what = choice % OUTCOME
@@ -325,12 +343,12 @@ def transition(tracker, world, search, choice):
             if task["state"] == WAITING:
                 search.waits[what, task["wait_kind"]] += 1
         outcomes = max(outcomes, world.sys[R.CHOICES])
+        world.sys[R.CHOICE] = 0
         settle(world)
         if world.sys[R.BIO_ROWS] != rows:  # the lowest free row is always the next one
             packing.link_free_bios(world)
             rows = world.sys[R.BIO_ROWS]
         what = next_local(tracker, world) if cells[REDUCE] else -1
-    world.sys[R.CHOICE] = 0
     cells[CHOICES] = outcomes
     cells[TREE_CHANGED] = tree != _tree_epoch(world.sys)
 
@@ -357,46 +375,34 @@ def _note_events(world, search, choice):
 
 
 @jit
-def _keep_state(search, choice):
-    """Number the world's words; a state that is new is reached from the one that is being expanded."""
-    n = search.states.cells[0]
-    if is_new(search.states, number_words(search)):
-        search.parent[n] = search.cells[NEXT]
-        search.choice[n] = choice
-
-
-@jit
 def start(world, search):
     """Keep the world as it is as the first state."""
+    for t in range(len(world.task)):
+        if at(world.task, t)["wait_kind"] == WAIT_WORK:
+            packing.rest(at(world.task, t))
     pack(world, search)
-    is_new(search.states, number_words(search))
-    search.cells[LEVEL_END] = 0
+    set_row(search)
+    keep_row(search)
+    search.cells[CHANGED] = 0
 
 
 # ---- the order of the search
 
 
-@jit
-def advance(world, search):
-    """Find the next transition of the state that is expanded, or the next state; all is set for it when `GO`."""
-    cells = search.cells
+@inline
+def next_choice(world, cells):
+    """The next transition of the state that is expanded, or how it is to be judged itself; or `NO_MORE`."""
     if cells[CHOICE] // OUTCOME + 1 < cells[CHOICES]:
-        cells[CHOICE] += OUTCOME
-        return GO
-    while True:
-        while cells[WHAT] + 1 < DEVICE + len(world.bio):
-            cells[WHAT] += 1
-            if _is_possible(world, cells):
-                cells[CHOICE] = cells[WHAT]
-                return GO
-        if cells[MOVES] == 0 and not cells[JUDGED]:
-            cells[JUDGED] = 1
-            cells[CHOICES] = 0
-            cells[CHOICE] = AT_REST if cells[OPTIONAL] else AT_END
-            return GO
-        code = _next_state(world, search)
-        if code != GO:
-            return code
+        return cells[CHOICE] + OUTCOME
+    while cells[WHAT] + 1 < DEVICE + len(world.bio):
+        cells[WHAT] += 1
+        if _is_possible(world, cells):
+            return cells[WHAT]
+    if cells[MOVES] > 0 or cells[JUDGED]:
+        return NO_MORE
+    cells[JUDGED] = 1
+    cells[CHOICES] = 0
+    return AT_REST if cells[OPTIONAL] else AT_END
 
 
 @inline
@@ -419,18 +425,17 @@ def _is_possible(world, cells):
     return True
 
 
-@jit
-def _next_state(world, search):
-    """Take up the next state, if there is one and room for what it may lead to."""
+@inline
+def next_state(search):
+    """Take up the next state, if there is one."""
     cells = search.cells
+    if cells[ROW_WAITS] and cells[NEXT] + 1 == cells[LEVEL_END] and not keep_row(search):
+        return NEED_ROOM
     states = search.states.cells[0]
     if cells[NEXT] + 1 >= states:
         return DONE
     if states >= cells[MAX_STATES]:
         return AT_LIMIT
-    most = (len(world.task) + 2 * len(world.bio)) * 4  # transitions of one state, outcomes included
-    if room_left(search.states) < most or room_left(search.nodes) < most * 2 * cells[LEAVES]:
-        return NEED_ROOM
     cells[NEXT] += 1
     if cells[NEXT] == cells[LEVEL_END]:
         cells[LEVEL] += 1
@@ -438,8 +443,7 @@ def _next_state(world, search):
     cells[WHAT] = -1
     cells[MOVES] = cells[OPTIONAL] = cells[JUDGED] = 0
     cells[CHOICES] = cells[CHOICE] = 0
-    load(world, search, cells[NEXT])
-    cells[ONLY] = choosing_task(world) if cells[REDUCE] else -1
+    load(search, cells[NEXT])
     return GO
 
 
@@ -454,26 +458,51 @@ def run(tracker, world, search):
     """
     cells = search.cells
     while True:
-        if cells[MODE] == SEARCH:
-            code = advance(world, search)
-            if code != GO:
-                return code
-        choice = cells[CHOICE]
-        if choice < 0:
-            cells[FOUND] = judge_rest(tracker, world, choice == AT_END)
+        if not cells[PENDING]:
+            if cells[MODE] == SEARCH:
+                unpack(world, search)
+                if cells[WHAT] == -1:
+                    cells[ONLY] = choosing_task(world) if cells[REDUCE] else -1
+                cells[CHOICE] = next_choice(world, cells)
+                if cells[CHOICE] == NO_MORE:
+                    code = next_state(search)
+                    if code != GO:
+                        return code
+                    continue
+            choice = cells[CHOICE]
+            if choice < 0:
+                cells[FOUND] = judge_rest(tracker, world, choice == AT_END)
+                if cells[MODE] == REPLAY:
+                    return DONE
+                _note_rest(search, choice)
+                continue
+            transition(tracker, world, search, choice)
             if cells[MODE] == REPLAY:
                 return DONE
-            _note_rest(search, choice)
-            continue
-        transition(tracker, world, search, choice)
-        if cells[MODE] == REPLAY:
-            return DONE
-        cells[TRANSITIONS] += 1
-        _note_events(world, search, choice)
-        if not pack(world, search):
-            return TOO_WIDE
-        _keep_state(search, choice)
-        unpack(world, search, cells[CHANGED])
+            cells[TRANSITIONS] += 1
+            _note_events(world, search, choice)
+            if not pack(world, search):
+                return TOO_WIDE
+        cells[PENDING] = not _take_up(search)
+        if cells[PENDING]:
+            return NEED_ROOM
+
+
+@inline
+def _take_up(search):
+    """Keep the row that waits, and make one of the world's words, which waits in its turn.
+
+    So the slot in which it is looked for has time to come from memory.
+    """
+    cells = search.cells
+    if cells[ROW_WAITS] and not keep_row(search):
+        return False
+    if not set_row(search):
+        return False
+    if cells[CHANGED] != 0:
+        prefetch(search.states.slots, first_slot(search.states, cells[ROW_HASH]))
+        cells[ROW_PARENT], cells[ROW_CHOICE], cells[ROW_WAITS] = cells[NEXT], cells[CHOICE], 1
+    return True
 
 
 @inline

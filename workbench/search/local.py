@@ -45,6 +45,17 @@ def _local_writeback(world, task, pc, ranged):
     return pc == programs.F_SUBMIT_BIO or pc == programs.F_I_MMAP_UNLOCK
 
 
+@inline
+def may_choose(world, task):
+    """Whether the step may come out in several ways: which page a round is about, or which range is charged."""
+    program, pc = task["program"], task["pc"]
+    if program == programs.WRITEBACK_PROGRAM:
+        return pc == programs.F_SLEEP and world.sys[R.SYNC_ANY] != 0
+    if program == programs.KWORKER_PROGRAM:
+        return pc == programs.W_RANGE_RELEASE
+    return program == programs.RDMA_PROGRAM and pc == programs.M_DEREG_RANGE
+
+
 @jit
 def choosing_task(world):
     """A task whose next step chooses what its round is about, which nobody else can notice; -1: none."""

@@ -92,6 +92,11 @@ def unpin_range(tracker, world, inode, start, n, handle):
 
 
 @_operation
+def forget_range(tracker, world, inode, first, last, handle):
+    """Take out the range that a GUP call has put in, which has failed."""
+
+
+@_operation
 def is_pinned(tracker, world, page):
     """Whether the tracker takes the page for pinned."""
     return False
@@ -136,6 +141,11 @@ def _pin_range(tracker, world, inode, start, n):
 @overload(unpin_range)
 def _unpin_range(tracker, world, inode, start, n, handle):
     return implementation("unpin_range", tracker.instance_class)
+
+
+@overload(forget_range)
+def _forget_range(tracker, world, inode, first, last, handle):
+    return implementation("forget_range", tracker.instance_class)
 
 
 @overload(is_pinned)

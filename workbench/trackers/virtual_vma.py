@@ -137,7 +137,7 @@ def _covering(world, inode, page, charge):
         n = iter_next(world.node, world.sys, n, page, page)
     _charge_tree(world, visited, rotations)
     if charge == ANY:
-        world.sys[R.CHOICES] = max(ranges, 1)
+        world.sys[R.CHOICES] = max(world.sys[R.CHOICES], ranges)
     return found, ranges
 
 
@@ -168,6 +168,14 @@ def unpin_range(tracker, world, inode, start, n, handle):
             _cut(world, inode, r, page, last)
             _note_bytes(tracker, world)
         page = last + 1
+
+
+@implements(VirtualVma)
+def forget_range(tracker, world, inode, first, last, handle):
+    row = at(world.node, handle)
+    if row["kind"] == KIND_PINNED and first <= row["start"] and row["last"] <= last:  # else charged to, and gone
+        _mark_first(world, handle)
+        _drop_range(world, inode, handle)
 
 
 @inline
