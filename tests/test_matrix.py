@@ -1,6 +1,5 @@
 """The decision matrix: each thing searched once, the worst verdict in the cell, the same whatever the workers."""
 
-import itertools
 import json
 
 import pytest
@@ -152,18 +151,6 @@ def test_the_same_with_any_number_of_workers():
     assert json.dumps(alone.to_json(), sort_keys=True) == json.dumps(shared.to_json(), sort_keys=True)
     assert alone.criteria.loc["tracker=bias,cleaning=skip", "atomics per page"] == "1"
     assert alone.criteria.loc["v4.17"].tolist()[2:6] == ["0", "0", "yes", "yes"]
-
-
-def test_a_worker_meets_few_classes(counted):
-    order = []
-
-    def explore(scenario: str, design: str, **options):
-        order.append(type(designs.parse(design).tracker).__name__)
-        return verdicts.explore(scenario, design, **options)
-
-    build(BIAS, "tracker=flag,cleaning=skip", "tracker=bias,cleaning=skip", explore=explore)
-    classes = [name for name, _ in itertools.groupby(order)]
-    assert len(classes) == len(set(classes)) == 3
 
 
 def test_designs_are_joined_where_all_verdicts_agree(counted):

@@ -140,7 +140,7 @@ def test_bias_is_fooled_by_1024_references_unless_it_subtracts_mappings():
 def release_all(tracker, world, runs, order):
     inode = int(world.sys[R.I_MMAP])
     for i in order:
-        start, n, handle = runs[i]
+        start, n, handle, _ = runs[i]
         call("unpin_range", tracker, world, inode, start, n, handle)
         assert check(world.node, inode) == SOUND
         yield i
@@ -158,9 +158,9 @@ call_of = st.tuples(st.integers(0, PAGES - 1), st.lists(st.integers(1, 6), min_s
 
 
 def lay_out(calls, tracker, world, apart):
-    """Pin the calls; returns the runs with the handle of their range, clipped to the world."""
+    """Pin the calls; returns the runs with the handle of their range, and the number of their call, clipped."""
     inode, runs, at = int(world.sys[R.I_MMAP]), [], 0
-    for start, lengths in calls:
+    for number, (start, lengths) in enumerate(calls):
         start = at if apart else start
         total = min(sum(lengths), len(world.page) - start)
         if total <= 0:
@@ -170,7 +170,7 @@ def lay_out(calls, tracker, world, apart):
         for n in lengths:
             n = min(n, start + total - p)
             if n > 0:
-                runs.append((p, n, handle))
+                runs.append((p, n, handle, number))
             p += n
         at = start + total
     return runs
@@ -183,13 +183,13 @@ def test_ranges_apart_never_miss_a_pin(name, calls, random):
     world = world_of()
     runs = lay_out(calls, tracker, world, apart=True)
     order = random.sample(range(len(runs)), len(runs))
-    left = [set(range(s, s + n)) for s, n, _ in runs]
-    by_range = [h for *_, h in runs]
+    left = [set(range(s, s + n)) for s, n, *_ in runs]
+    by_range = [number for *_, number in runs]
     for done in release_all(tracker, world, runs, order):
         left[done] = set()
         true = set().union(*left)
         alive = {by_range[i] for i, pages in enumerate(left) if pages}
-        whole = set().union(*(set(range(s, s + n)) for s, n, h in runs if h in alive))
+        whole = set().union(*(set(range(s, s + n)) for s, n, _, number in runs if number in alive))
         assert said_pinned(tracker, world) == (true if "split" in name else whole)
     assert covered(world) == set()
     assert world.sys[R.LIVE_RANGES] == 0
@@ -204,7 +204,7 @@ def test_overlapping_ranges(name, charge, calls, random):
     _, tracker = designs.parse_tracker(f"{name}:charge={charge}")
     world = world_of()
     runs = lay_out(calls, tracker, world, apart=False)
-    left = [set(range(s, s + n)) for s, n, _ in runs]
+    left = [set(range(s, s + n)) for s, n, *_ in runs]
     for done in release_all(tracker, world, runs, random.sample(range(len(runs)), len(runs))):
         left[done] = set()
         missed = set().union(*left) - said_pinned(tracker, world)

@@ -268,15 +268,15 @@ def _tracker_class(design: str) -> str:
 
 
 def _carried_out(work: dict[Any, _Work], jobs: int, explore: Callable[..., Verdict] | None) -> dict[Any, Any]:
-    """Do all of it, in an order in which a worker meets few classes of trackers, each of which it must compile."""
-    classes = list(dict.fromkeys(item.tracker for item in work.values()))
-    stripe = {name: k // jobs for k, name in enumerate(classes)}
-    order = sorted(work, key=lambda key: stripe[work[key].tracker])
-    with tqdm(total=len(order), unit="search", leave=False, disable=None) as bar:
+    """Do all of it. With several workers one of them first compiles for each class of trackers, for all of them."""
+    classes = {item.tracker: item for item in work.values()}
+    with tqdm(total=len(work), unit="search", leave=False, disable=None) as bar:
         if jobs == 1:
-            return {key: _one(work[key], explore, bar) for key in order}
+            return {key: _one(item, explore, bar) for key, item in work.items()}
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            running = {pool.submit(_one, work[key], explore): key for key in order}
+            if explore is None:
+                list(pool.map(_compile, [item.design for item in classes.values()]))
+            running = {pool.submit(_one, item, explore): key for key, item in work.items()}
             done = {}
             for future in as_completed(running):
                 done[running[future]] = future.result()
@@ -292,6 +292,14 @@ def _one(work: _Work, explore: Callable[..., Verdict] | None, bar: Any = None) -
     if bar:
         bar.update()
     return done
+
+
+def _compile(design: str) -> None:
+    """Have the search and the clock compiled for a design's class of trackers; the code is kept on disk."""
+    from workbench.simulate import simulate
+
+    _explore()(next(iter(SCENARIOS)), design, max_states=1, conditional=False)
+    simulate("direct-io", design, ios=1)
 
 
 def _explore() -> Callable[..., Verdict]:

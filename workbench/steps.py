@@ -100,7 +100,7 @@ def _gup_step(tracker, world, t):
     elif pc == programs.D_PIN_PAGES:
         gup.pin_pages(tracker, world, t)
     elif pc == programs.D_FAULT_LOCK:
-        gup.fault_lock(world, t)
+        gup.fault_lock(tracker, world, t)
     elif pc == programs.D_PAGE_MKWRITE:
         gup.page_mkwrite(world, t)
     elif pc == programs.D_FAULT_PTE:

@@ -258,7 +258,7 @@ def build_bio(world, t):
     row = at(world.bio, b)
     row["page"] = dio["page"] + dio["built"]
     row["nr_pages"] = n
-    row["handle"] = task["handle"]
+    row["handle"] = dio["handle"]
     row["seg_next"] = -1
     row["dio"] = task["dio"]
     row["op"] = dio["op"]
@@ -276,6 +276,8 @@ def build_bio(world, t):
     task["row"] = b
     tally(world, R.BIO_PAGE, n)
     dio["built"] += n
+    if dio["built"] == dio["got"]:
+        dio["handle"] = -1  # of the last call's range: its bios have it
     dio["bio_left"] -= n
     if dio["bio_left"] > 0:
         task["pc"] = D_GUP_CALL
@@ -660,9 +662,11 @@ def release_range(tracker, world, t):
             wake_pin_waiters(world, released)
         left -= n
         task["page"] = p + n
-        if p + n == row["page"] + row["nr_pages"] and not next_run(world, task):
-            task["pc"] = W_RANGE_UNLOCK
-            return
+        if p + n == row["page"] + row["nr_pages"]:
+            row["handle"] = -1
+            if not next_run(world, task):
+                task["pc"] = W_RANGE_UNLOCK
+                return
 
 
 @jit

@@ -168,6 +168,7 @@ def _gup_done(world, t):
     if world.sys[R.FRAMES]:
         dio["page"] = task["first"]  # its one page, by the frame that was pinned
     dio["handle"] = task["handle"]
+    task["handle"] = -1
     task["pc"] = M_CHECK if task["program"] == RDMA_PROGRAM else D_BUILD_BIO
 
 
@@ -325,8 +326,8 @@ def pin_pages(tracker, world, t):
         _gup_done(world, t)
 
 
-@jit
-def fault_lock(world, t):
+@step
+def fault_lock(tracker, world, t):
     """Write fault: lock the page; one that reclaim took is read in again; one that was truncated is lost."""
     sys = world.sys
     task = at(world.task, t)
@@ -338,7 +339,8 @@ def fault_lock(world, t):
     p = int(task["page"])
     if sys[R.TRUNCATED]:
         task["kept"] = FAILED
-        task["pc"] = D_RANGE_LOCK if task["handle"] >= 0 else D_GUP_FAIL
+        inserted = learns(tracker, world, task["program"], task["first"]) == RANGE_BEFORE
+        task["pc"] = D_RANGE_LOCK if inserted else D_GUP_FAIL
         return
     if not lock_page(world, task, p):
         return
@@ -415,8 +417,7 @@ def gup_fail(tracker, world, t):
     for p in range(int(task["first"]), int(task["page"])):
         _give_back(tracker, world, task, p)
     if task["kept"] == FAILED_LOCKED:
-        if task["handle"] >= 0:
-            forget_range(tracker, world, sys[R.I_MMAP], task["first"], task["last"], task["handle"])
+        forget_range(tracker, world, sys[R.I_MMAP], task["first"], task["last"], task["handle"])
         i_mmap_unlock(world, 1)
     if task["program"] == DIO_PROGRAM:
         dio = at(world.dio, task["dio"])

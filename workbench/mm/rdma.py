@@ -199,6 +199,7 @@ def dereg_range(tracker, world, t):
         wake_pin_waiters(world, released)
     task["page"] = end
     if end == dio["page"] + dio["nr_pages"]:
+        dio["handle"] = -1
         task["pc"] = M_DEREG_UNLOCK
 
 

@@ -82,7 +82,7 @@ def unpin(tracker, world, page, handle):
 
 @_operation
 def pin_range(tracker, world, inode, start, n):
-    """Record the pin of ``n`` pages from ``start``; the handle leads back to it."""
+    """Record the pin of ``n`` pages from ``start``; the handle leads back to it (-1: it has to be looked up)."""
     return -1
 
 

@@ -57,7 +57,7 @@ def pin_range(tracker, world, inode, start, n):
     world.sys[R.RANGES] += 1
     _tree_insert(world, inode, r)
     _note_bytes(tracker, world)
-    return r
+    return r if tracker.release == BACKPOINTER else -1
 
 
 @step
@@ -172,10 +172,26 @@ def unpin_range(tracker, world, inode, start, n, handle):
 
 @implements(VirtualVma)
 def forget_range(tracker, world, inode, first, last, handle):
-    row = at(world.node, handle)
-    if row["kind"] == KIND_PINNED and first <= row["start"] and row["last"] <= last:  # else charged to, and gone
-        _mark_first(world, handle)
-        _drop_range(world, inode, handle)
+    r = handle if tracker.release == BACKPOINTER else _exactly(world, inode, first, last)
+    if r != 0:  # else another release has been charged to it
+        _mark_first(world, r)
+        _drop_range(world, inode, r)
+
+
+@jit
+def _exactly(world, inode, first, last):
+    """Find a pinned range of exactly these pages; 0: there is none."""
+    visited, rotations = world.sys[R.RB_VISITED], world.sys[R.RB_ROTATIONS]
+    found = 0
+    n = iter_first(world.node, world.sys, inode, first, first)
+    while n != 0:
+        row = at(world.node, n)
+        if row["kind"] == KIND_PINNED and row["start"] == first and row["last"] == last:
+            found = n
+            break
+        n = iter_next(world.node, world.sys, n, first, first)
+    _charge_tree(world, visited, rotations)
+    return found
 
 
 @inline
