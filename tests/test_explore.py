@@ -7,7 +7,7 @@ from expected import CASES, WHY
 from workbench import explore as explore_function
 from workbench.designs import PRESETS
 from workbench.errors import UsageError
-from workbench.explore import explore, random_walks, run_search
+from workbench.explore import MOST_STATES, explore, random_walks, run_search
 from workbench.hazards import HAZARDS
 from workbench.mm.programs import PROGRAMS
 from workbench.replay import Replay, new_search, replay, small_world
@@ -64,6 +64,18 @@ def _keep(states, state):
             if what != store.FULL:
                 return states, what
         states = store.grown(states)
+
+
+@pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
+def test_the_room_at_first_changes_nothing(scenario, design, parameters):
+    """Tables run full at any moment, also between two levels."""
+    searches = set()
+    for room in (2, 4, 32, 1 << 12):
+        small = small_world(scenario, design, parameters)
+        search = run_search(small, search=new_search(small, MOST_STATES, room=room)).search
+        states = int(search.states.cells[0])
+        searches.add((states, search.parent[:states].tobytes(), search.choice[:states].tobytes()))
+    assert len(searches) == 1
 
 
 @pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)

@@ -88,10 +88,14 @@ class Found:
 
 
 def run_search(
-    small: SmallWorld, max_states: int = MOST_STATES, memory_mib: int = MOST_MIB, reduce: bool = False
+    small: SmallWorld,
+    max_states: int = MOST_STATES,
+    memory_mib: int = MOST_MIB,
+    reduce: bool = False,
+    search: engine.Search | None = None,
 ) -> Found:
     """Search a small world, giving the search room as it asks for it."""
-    search = new_search(small, max_states, reduce)
+    search = search or new_search(small, max_states, reduce)
     run = driver(small.tracker.__class__)
     while True:
         code = run(small.tracker, small.world, search)

@@ -463,12 +463,13 @@ def run(tracker, world, search):
                 unpack(world, search)
                 if cells[WHAT] == -1:
                     cells[ONLY] = choosing_task(world) if cells[REDUCE] else -1
-                cells[CHOICE] = next_choice(world, cells)
-                if cells[CHOICE] == NO_MORE:
+                choice = next_choice(world, cells)
+                if choice == NO_MORE:
                     code = next_state(search)
                     if code != GO:
                         return code
                     continue
+                cells[CHOICE] = choice
             choice = cells[CHOICE]
             if choice < 0:
                 cells[FOUND] = judge_rest(tracker, world, choice == AT_END)
