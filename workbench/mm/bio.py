@@ -444,13 +444,20 @@ def _other_transfer(world, d, p):
 # ---- interrupt
 
 
+@inline
+def _wait_for_work(task):
+    """Sleep, with nothing left in hand."""
+    task["page"] = task["row"] = task["dio"] = task["bio"] = -1
+    wait(task, WAIT_WORK, -1)
+
+
 @jit
 def irq_take_bio(world, t):
     """Take the next completed bio of this CPU."""
     task = at(world.task, t)
     b = pop_bio(world, task)
     if b < 0:
-        wait(task, WAIT_WORK, -1)
+        _wait_for_work(task)
         return
     row = at(world.bio, b)
     task["bio"] = b
@@ -615,7 +622,7 @@ def kworker_take(tracker, world, t):
     task = at(world.task, t)
     b = pop_bio(world, task)
     if b < 0:
-        wait(task, WAIT_WORK, -1)
+        _wait_for_work(task)
         return
     task["bio"] = b
     start_pages(world, task)

@@ -67,6 +67,7 @@ def i_mmap_unlock(world, write):
             sys[R.I_MMAP_TAIL] = 0
         _grant(world, t, task["write"])
         task["granted"] = 1
+        task["write"] = task["wait_next"] = 0
         wake(world, t, WAIT_I_MMAP)
 
 
