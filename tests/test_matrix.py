@@ -140,7 +140,7 @@ def test_criteria(counted):
     assert told.loc[ranges, ["bytes per pin", "bytes per range", "locks per page"]].tolist() == ["4B", "64B", "0.4"]
     assert told.loc[ranges, ["in IRQ", "GUP-fast", "page bits"]].tolist() == ["no", "no", "none"]
     assert list(told.columns) == list(matrix.CRITERIA)
-    assert build(BIAS).criteria.loc[BIAS, "waits"] == "fsync: a pin"
+    assert build(BIAS).criteria.loc[BIAS, "waits"] == "a pin: fsync"
 
 
 def test_the_same_with_any_number_of_workers():

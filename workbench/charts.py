@@ -1147,23 +1147,23 @@ def matrix(
     fig, [ax] = _start(size, title, caption)
     width = fig.get_figwidth() - 2 * _PAD
     first = min(1.45 if texts is None else 2.4, 0.34 * width)
-    cell = (width - first) / len(table.columns)
-    if cell < (0.5 if texts is None else 0.27):
+    edges = first + _edges(table if texts is None else texts, width - first, wide=texts is None)
+    if (np.diff(edges) < (0.38 if texts is None else 0.27)).any():
         raise ValueError(f"{len(table.columns)} columns do not fit a width of {WIDTHS[size]} in")
-    top = _matrix_heads(ax, table, first, cell, corner, upright=texts is not None)
+    top = _matrix_heads(ax, table, edges, corner, upright=texts is not None)
     y = top
     pad = 0.06 if texts is None else 0.03
     shown = table if texts is None else texts
     for k, name in enumerate(table.index):
         label_ = _wrap(label(str(name)), first - 0.08, 6.5)
-        cells = [_wrap(str(text), cell - 2 * pad, 6.5) for text in shown.iloc[k]]
+        cells = [_wrap(str(text), w - 2 * pad, 6.5) for text, w in zip(shown.iloc[k], np.diff(edges), strict=True)]
         tall = 0.112 * max(text.count("\n") + 1 for text in (label_, *cells)) + 0.1
         ax.text(0.04, y + tall / 2, label_, va="center", fontsize=6.5)
         for j, (text, word) in enumerate(zip(cells, table.iloc[k], strict=True)):
             colour = next((c for known, c in colours.items() if known in str(word)), "#FFFFFF")
-            at = (first + j * cell, y)
-            ax.add_patch(Rectangle(at, cell, tall, facecolor=colour, edgecolor="white", linewidth=1))
-            ax.text(at[0] + pad, y + tall / 2, text, va="center", fontsize=6.5)
+            wide = edges[j + 1] - edges[j]
+            ax.add_patch(Rectangle((edges[j], y), wide, tall, facecolor=colour, edgecolor="white", linewidth=1))
+            ax.text(edges[j] + pad, y + tall / 2, text, va="center", fontsize=6.5)
         y += tall
     ax.set(xlim=(0, width), ylim=(y, 0))
     ax.set_axis_off()
@@ -1172,9 +1172,19 @@ def matrix(
     return fig, _with_caption(title, text, caption)
 
 
-def _matrix_heads(ax: Axes, table: pd.DataFrame, first: float, cell: float, corner: str, upright: bool) -> float:
+def _edges(texts: pd.DataFrame, width: float, wide: bool) -> np.ndarray:
+    """Edges of the columns: all alike; or, of words, with more room for what is longer."""
+    longest = np.array([texts[name].astype(str).str.len().max() for name in texts.columns])
+    share = np.clip(longest, 9, 24) if wide else np.ones(len(longest))
+    return np.concatenate([[0.0], np.cumsum(share)]) * width / share.sum()
+
+
+def _matrix_heads(ax: Axes, table: pd.DataFrame, edges: np.ndarray, corner: str, upright: bool) -> float:
     """Write the headings; upright where columns are narrow. Returns where the first row begins."""
-    heads = [str(c) if upright else _wrap(str(c), cell - 0.1, 7, bold=True) for c in table.columns]
+    wide = np.diff(edges)
+    heads = [
+        str(c) if upright else _wrap(str(c), w - 0.1, 7, bold=True) for c, w in zip(table.columns, wide, strict=True)
+    ]
     top = 0.08 + (
         max(_text_width(head, 7, bold=True) for head in heads)
         if upright
@@ -1182,7 +1192,7 @@ def _matrix_heads(ax: Axes, table: pd.DataFrame, first: float, cell: float, corn
     )
     ax.text(0.04, top - 0.04, corner, va="bottom", fontsize=7, weight="bold")
     for k, head in enumerate(heads):
-        place = first + k * cell + (cell / 2 if upright else 0.05)
+        place = edges[k] + (wide[k] / 2 if upright else 0.05)
         look: dict[str, Any] = {"rotation": 90, "ha": "center"} if upright else {}
         ax.text(place, top - 0.04, head, va="bottom", fontsize=7, weight="bold", **look)
     return top

@@ -373,16 +373,16 @@ def _criteria(design: str, places: Sequence[str], found: dict[tuple[str, str], A
         "anon pages": WORKS[forked],
         "false pins": SAID[min(false, key=VERDICTS.index, default="not applicable")],
         "page bits": " ".join(sorted(set(own["flags"]) - set(base["flags"]))) or "none",
-        "waits": "; ".join(
-            sorted({f"{actor.split('/')[0]}: {what.removesuffix(' to go away')}" for actor, what in waits})
-        )
-        or "none",
+        "waits": _waiting(waits),
     }
 
 
-def _waiting(waits: Iterable[tuple[str, str]]) -> set[str]:
-    """Who waits for what, shortly: ``fsync: a pin``."""
-    return {f"{actor.partition('/')[0]}: {what.removesuffix(' to go away')}" for actor, what in waits}
+def _waiting(waits: Iterable[tuple[str, str]]) -> str:
+    """What is waited for, and by whom, shortly: ``a pin: flusher fsync``."""
+    by_what: dict[str, set[str]] = {}
+    for actor, what in waits:
+        by_what.setdefault(what.removesuffix(" to go away"), set()).add(actor.partition("/")[0])
+    return "; ".join(f"{what}: {' '.join(sorted(by_what[what]))}" for what in sorted(by_what)) or "none"
 
 
 WORKS = {"reachable": "no", "unknown": "unknown", "unreachable": "yes", "not applicable": "-"}
