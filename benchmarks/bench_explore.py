@@ -14,7 +14,7 @@ import time
 
 import pandas as pd
 
-from workbench.explore import _bytes_in_use, run_search
+from workbench.explore import bytes_in_use, run_search
 from workbench.replay import small_world
 from workbench.search import engine
 from workbench.tables import number, text_table
@@ -38,7 +38,7 @@ def search(design, states, reduce):
     seconds = time.perf_counter() - began
     kept = int(found.search.states.cells[0])
     moves = int(found.search.cells[engine.TRANSITIONS])
-    return kept / seconds, moves / seconds, _bytes_in_use(found.search) / kept
+    return kept / seconds, moves / seconds, bytes_in_use(found.search) / kept
 
 
 def plain(design):

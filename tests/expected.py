@@ -85,6 +85,10 @@ CASES = [
     _case("golden-race", FIRST.format("bias"), "unstable-write:missed missed-pin:first"),
     # gup-fast-race: write-protect first, or ask first
     _case("gup-fast-race", "v4.17", "unstable-write:dma fsync-lie:async"),
+    _case("gup-fast-race", "v5.7", "unstable-write:dma fsync-lie:async"),
+    _case("gup-fast-race", "v6.12", "unstable-write:dma fsync-lie:async"),
+    _case("gup-fast-race", "hubbard-v1", "unstable-write:dma fsync-lie:async stale-pin:sticky"),
+    _case("gup-fast-race", "kara-virtual-vma", "deadlock:lock"),
     _case("gup-fast-race", SKIP.format("bias")),
     _case("gup-fast-race", SKIP.format("none"), "unstable-write:dma fsync-lie:async missed-pin:none"),
     _case("gup-fast-race", FIRST.format("bias"), "unstable-write:missed missed-pin:first"),
@@ -116,6 +120,8 @@ CASES = [
     _case("direct-io", FIRST.format("bias"), "unstable-write:missed missed-pin:first", gup_fast_steps=1),
     # mr-idle-fsync: the transfer is done, the region stays, fsync must work
     _case("mr-idle-fsync", "v4.17", "unstable-write:dma fsync-lie:idle"),
+    _case("mr-idle-fsync", "v5.7", "unstable-write:dma fsync-lie:idle"),
+    _case("mr-idle-fsync", "hubbard-v1", "unstable-write:dma fsync-lie:idle stale-pin:sticky"),
     _case("mr-idle-fsync", "v6.12"),
     _case("mr-idle-fsync", SKIP.format("bias"), "fsync-lie:skip stall:holder"),
     _case("mr-idle-fsync", WAIT.format("bias"), "stall:holder"),
@@ -135,6 +141,8 @@ CASES = [
     _case("truncate-dax", "v4.17", "truncate-write:truncate"),
     _case("truncate-dax", "v6.12"),
     _case("truncate-dax", "v6.12", "truncate-write:orphan", mapping="cache"),
+    _case("truncate-dax", "v5.7", "truncate-write:orphan", mapping="cache"),
+    _case("truncate-dax", "v4.17", "truncate-write:orphan", mapping="cache"),
     _case("truncate-dax", "v4.17", holder="mr"),
     _case("truncate-dax", "tracker=bias,truncate=wait", "stall:holder", holder="mr"),
     _case("truncate-dax", SKIP.format("lru-count"), "truncate-write:truncate"),
@@ -148,7 +156,11 @@ CASES = [
     # cma: long-term pins and migration
     _case("cma", "v4.17", "unmovable:longterm"),
     _case("cma", "v5.7"),
+    _case("cma", "v5.7", "unmovable:longterm", zone="movable"),
     _case("cma", "v6.12"),
+    _case("cma", "v6.12", zone="movable"),
+    _case("cma", "hubbard-v2", "unmovable:longterm"),
+    _case("cma", "kara-virtual-vma", "unmovable:longterm"),
     _case("cma", "tracker=bias,longterm=refuse", "unmovable:longterm"),
     _case("cma", "tracker=lru-count,longterm=migrate-first"),
 ]  # fmt: skip

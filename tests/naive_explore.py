@@ -64,7 +64,7 @@ COMMON = {
 }
 REGION = {"registrations": 1, "transfers": 1, "dereg": 1, "dirty_on_release": 1}
 SCENARIOS = {
-    "golden-race": {"flusher_rounds": 2, "fsync_us": 0, "kswapd_rounds": 2},
+    "golden-race": {"flusher_rounds": 2, "fsync_us": 0, "kswapd_rounds": 2, "dirty": "always"},
     "gup-fast-race": {"flusher_rounds": 1, "fsync_rounds": 1},
     "direct-io": {
         "dio": "legacy",
@@ -89,7 +89,7 @@ SCENARIOS = {
     "wide-map": REGION
     | {"registrations": 3, "transfers": 0, "mappings": 6, "flusher_rounds": 1, "kswapd_rounds": 1}
     | {"bias": 8, "count_max": 23},
-    "cma": REGION | {"migrate_rounds": 2},
+    "cma": REGION | {"migrate_rounds": 2, "zone": "cma"},
 }
 # What the worlds are made of: how many of each actor, and what the pages are at the start.
 WORLD = {
@@ -876,7 +876,8 @@ class Model:
         n = min(len(t["got"]) - t["built"], self.bio_room(t))
         row = (t["got"][t["built"]], n, t["handle"])
         t.update(built=t["built"] + n, bio=(*t["bio"], row), k=0)
-        t["step"] = "gup_call" if self.bio_room(t) else "bio_set_pages_dirty"
+        full = "submit_bio" if self.p["dirty"] == "always" else "bio_set_pages_dirty"
+        t["step"] = "gup_call" if self.bio_room(t) else full
 
     def dirty_next(self, t, numbers, then):
         """Lock, dirty and unlock the next page of a list; a step each."""
@@ -1252,7 +1253,8 @@ class Model:
         t["step"] = None if refused else "gup_call"
 
     def step_mr_check(self, t):
-        migrates = any(rule in self.d.longterm for rule in ("migrate-first", "migrate-cma"))
+        rules = ("migrate-first",) if self.p.get("zone") == "movable" else ("migrate-first", "migrate-cma")
+        migrates = any(rule in self.d.longterm for rule in rules)
         in_cma = self.p["cma"] and 0 in t["got"]
         if in_cma and migrates:
             t["step"] = "mr_undo"

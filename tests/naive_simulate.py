@@ -914,7 +914,7 @@ class Machine:
             yield from self.build_bio(me, io)
             if io.bio_left:
                 continue
-            if io.read:
+            if io.read and not self.s.dirty_always:
                 yield from self.dirty_pages(me, "bio_set_pages_dirty", io.bio.pages())
             yield "submit_bio", None
             while self.tags_free == 0:

@@ -391,8 +391,9 @@ def test_json_and_options_of_explore(command, searched):
 
 
 def test_walks(command, searched):
-    command("explore", "golden-race", "--design", "v4.17", "--walks", "10", "--seed", "3")
-    assert searched.calls == [("golden-race", "v4.17", {"walks": 10, "seed": 3})]
+    for seed in (["--seed", "3"], ["--seed", "0"], []):
+        command("explore", "golden-race", "--design", "v4.17", "--walks", "10", *seed)
+    assert searched.calls == [("golden-race", "v4.17", {"walks": 10, "seed": seed}) for seed in (3, 0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -405,7 +406,13 @@ def test_walks(command, searched):
         (["explore", "golden-race", "--design", "v4.17", "--max-states", "0"], "--max-states 0: 1 or more"),
         (["explore", "golden-race", "--design", "v4.17", "--memory-mib", "-1"], "--memory-mib -1: 1 or more"),
         (["explore", "golden-race", "--design", "v4.17", "--walks", "0"], "--walks 0: 1 or more"),
+        (["explore", "golden-race", "--design", "v4.17", "--walks", "3", "--seed", "-1"], "--seed -1: it goes from 0"),
+        (["explore", "golden-race", "--design", "v4.17", "--max-states", "9" * 23], "1 or more, up to 1099511627776"),
+        (["explore", "golden-race", "--design", "v4.17", "--memory-mib", "9" * 23], "1 or more, up to 1099511627776"),
+        (["explore", "golden-race", "--design", "v4.17", "--seed", "0"], "--seed 0: it is that of --walks N, which is"),
+        (["explore", "golden-race", "--design", "v4.17", "--json", "--trace"], "--json and --trace: one of them"),
         (["matrix", "--json", "--markdown"], "--json and --markdown: one of them"),
+        (["matrix", "--quick", "--designs", "v4.17"], "--quick and --designs: one of them"),
         (["matrix", "--jobs", "0"], "--jobs 0: 1 or more"),
         (["matrix", "--designs", "v4.18"], "design 'v4.18': did you mean 'v4.17'"),
         (["matrix", "--scenarios", "golden"], "no scenario 'golden': did you mean"),
@@ -415,6 +422,13 @@ def test_walks(command, searched):
 def test_wrong_words_of_explore_and_matrix(command, words, says):
     line = command(*words, status=2)
     assert line.startswith("workbench: ") and says in line
+
+
+@pytest.mark.parametrize("option", ["--reduce", "--no-conditional", "--max-states 5", "--memory-mib 4096"])
+def test_walks_have_nothing_to_do_with_the_options_of_a_search(command, searched, option):
+    words = ["explore", "golden-race", "--design", "v4.17", "--walks", "3", *option.split()]
+    assert f"{option.split()[0]} and --walks: one of them" in command(*words, status=2)
+    assert searched.calls == []
 
 
 @pytest.fixture
@@ -433,8 +447,21 @@ def test_matrix_in_every_form(command, small_matrix, tmp_path):
     kinds = ("pdf", "png", "svg", "txt")
     wanted = {f"decision_{name}.{kind}" for name in ("matrix", "criteria") for kind in kinds}
     assert set(os.listdir(tmp_path / "new")) == wanted | {"decision_matrix.md"}
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("file", "file: that is a file; name a folder"),
+        ("file/new", "Not a directory"),
+        ("/proc", "/proc: No such file"),
+    ],
+)
+def test_matrix_looks_for_room_before_it_searches(command, small_matrix, searched, tmp_path, place, says):
     (tmp_path / "file").write_text("")
-    assert "name a folder that can be written to" in command(*small_matrix, "--out", tmp_path / "file", status=2)
+    line = command(*small_matrix, "--out", tmp_path / place, status=2)
+    assert says in line and "name a folder" in line
+    assert searched.calls == []
 
 
 def test_matrix_takes_its_options(command, small_matrix, searched):
@@ -615,6 +642,24 @@ def test_a_reader_who_has_seen_enough(words, unbuffered, monkeypatch):
     _, err = process.communicate(timeout=60)
     swallowed = words == ["--help"] and unbuffered  # argparse doesn't mind that nobody reads its help
     assert (process.returncode, err) == (0 if swallowed else 141, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk(unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    for words in (["list", "--json"], ["explore", "truncate-dax", "--design", "v6.12", "--walks", "1", "--json"]):
+        with open("/dev/full", "w") as full:
+            process = start(*words, stdout=full)
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (1, "workbench: output: No space left on device\n")
+
+
+def test_a_file_that_can_not_be_written_is_named(command, monkeypatch):
+    def fail(*_, **__):
+        raise PermissionError(13, "Permission denied", "some/file")
+
+    monkeypatch.setattr(workbench, "simulate", fail)
+    assert command(*SMALL, status=1) == "workbench: some/file: Permission denied\n"
 
 
 def test_one_line_and_status_of_a_process():

@@ -24,8 +24,8 @@ def test_the_crash_of_2018():
         as_columns(CRASH).splitlines()
         == """\
 dio/0, irq/1,
-kworker/0               flusher, kswapd         device
--------------           ---------------         ------
+kworker/0         flusher           kswapd            device
+-------------     -------           ------            ------
 dio/0: io_submit()
 gup_pte_range()
  [clean; PTE read-only, refcount 2]
@@ -37,22 +37,23 @@ unlock_page()
  [dirty; unlocked]
 follow_page_pte()
  [dirty; refcount 4, 1 pin]
-                        flusher: page_mkclean()
-                         [dirty; PTE read-only, locked]
-                        clear_page_dirty_for_io(), set_page_writeback()
-                         [writeback; unlocked]
+                  page_mkclean()
+                   [dirty; PTE read-only, locked]
+                  clear_page_dirty_for_io(), set_page_writeback()
+                   [writeback; unlocked]
 irq/1: end_page_writeback()
  [clean]
-                                                DMA into the page
-                                                 [clean, newer than
-                                                  disk]
-                        kswapd: try_to_unmap()
-                         [clean, newer than disk; unmapped]
-                        try_to_release_page()
-                         [clean, newer than disk; refcount 3]
-                        putback_lru_page()
-                         [clean, no buffers, newer than disk; refcount
-                          2]
+                                                      DMA into the page
+                                                       [clean, newer
+                                                        than disk]
+                                    try_to_unmap()
+                                     [clean, newer than disk; unmapped]
+                                    try_to_release_page()
+                                     [clean, newer than disk; refcount
+                                      3]
+                                    putback_lru_page()
+                                     [clean, no buffers, newer than
+                                      disk; refcount 2]
 kworker/0: set_page_dirty_lock() <-- bufferless-dirty
  [dirty, no buffers]""".splitlines()
     )
@@ -65,7 +66,7 @@ kworker/0: set_page_dirty_lock() <-- bufferless-dirty
         (["kswapd", "dio/0"], ["dio/0", "kswapd"]),
         (["device", "dio/0", "kswapd"], ["dio/0", "kswapd", "device"]),
         (["dio/0", "kworker/0", "flusher", "device"], ["CPU0", "flusher", "device"]),
-        (["dio/0", "flusher", "kswapd", "device"], ["dio/0", "flusher, kswapd", "device"]),
+        (["dio/0", "flusher", "kswapd", "device"], ["dio/0", "flusher", "kswapd", "device"]),
     ],
 )
 def test_columns(names, head):
@@ -134,6 +135,25 @@ def test_the_answer_shows_in_what_comes_next():
     assert events([ask, *end, cleaner("clear_page_dirty_for_io")])[0]["step"] == "pinned? no"
     assert events([cleaner("ask", ("missed-pin",))])[0]["step"] == "pinned? no"
     assert "pinned? no <-- missed-pin" in as_columns([cleaner("ask", ("missed-pin",))])
+
+
+def test_fork_asks_where_the_trace_shows_it():
+    def told(*steps: tuple[str, tuple[str, ...]]) -> str:
+        return events([TraceStep("fork", "fork", step, 0, "PG_anon", 2, hazards=h) for step, h in steps])[0]["step"]
+
+    words = WORDS["fork_ask"]
+    assert "pinned" not in words
+    assert told(("fork_ask", ())) == told(("fork_ask", ()), ("fork_share", ())) == words  # perhaps nobody asked
+    assert told(("fork_ask", ()), ("fork_copy", ())) == told(("fork_ask", ("false-pin",))) == f"{words}, pinned? yes"
+    assert told(("fork_ask", ("missed-pin",))) == f"{words}, pinned? no"
+    assert told(("fork_ask", ()), ("fork_share", ("missed-pin",))) == f"{words}, pinned? no"
+
+
+def test_words_of_later_kernels_stand_only_where_later_kernels_do_such_a_thing():
+    later = {
+        name: words for name, words in WORDS.items() if re.search("movable|to_migrate|present|unpin_|folio", words)
+    }
+    assert set(later) == {"fork_copy"}  # taken by none that doesn't ask
 
 
 def test_who_waits_and_who_finds_nothing():

@@ -48,18 +48,28 @@ def test_rows():
 
 
 def test_cases_pair_all_and_ask_at_fork():
-    found = matrix.cases(["v6.12", BIAS], ["golden-race"])
-    assert found[:2] == [("golden-race", "v6.12"), ("golden-race", BIAS)]
-    assert [scenario for scenario, _ in found[2:]] == ["fork-cow", "fork-cow"]
-    assert found[3][1] == BIAS + ",fork=ask"
-    assert matrix.asking(BIAS + ",fork=share") == BIAS + ",fork=ask"
-    assert matrix.asking("v4.17") == designs.PRESETS["v4.17"] + ",fork=ask"
+    found = matrix.cases(["v4.17", BIAS, "v6.12"], ["golden-race"])
+    assert found[:3] == [("golden-race", "v4.17"), ("golden-race", BIAS), ("golden-race", "v6.12")]
+    assert [scenario for scenario, _ in found[3:]] == ["fork-cow", "fork-cow", "wide-map", "wide-map"]
+    assert found[4][1] == "tracker=bias,cleaning=ignore,fork=ask" and found[6][1] == "tracker=bias,cleaning=skip"
 
 
-def test_a_tracker_is_counted_by_itself():
-    assert matrix.bare("v5.7") == "tracker=bias,cleaning=ignore,pins=rdma"
-    assert matrix.bare("tracker=flag,cleaning=wait,order=check-first").startswith("tracker=flag,cleaning=ignore")
-    assert matrix.bare("tracker=none,cleaning=skip,pins=none").endswith(",pins=none")
+def test_a_tracker_is_counted_by_itself_and_told_of_every_pin():
+    assert matrix.bare("v5.7") == "tracker=bias,cleaning=ignore"
+    assert matrix.bare("tracker=flag,cleaning=wait,order=check-first") == "tracker=flag,cleaning=ignore"
+
+
+def test_the_worlds_of_a_scenario(counted):
+    assert matrix.places_of("golden-race") == ["golden-race"]
+    assert matrix.places_of("truncate-dax") == ["truncate-dax", "truncate-dax:mapping=cache"]
+    asked = []
+
+    def explore(scenario: str, design: str, mapping: str = "", **_):
+        asked.append((scenario, mapping))
+        return verdict(scenario, design, {})
+
+    build("v4.17", places=["truncate-dax"], explore=explore)
+    assert ("truncate-dax", "") in asked and ("truncate-dax", "cache") in asked
 
 
 def test_the_same_work_is_done_once(counted):

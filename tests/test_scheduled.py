@@ -264,6 +264,8 @@ def files(tmp_path_factory):
     cut = verdicts["truncate"].to_json()
     cut["hazards"]["truncate-write"]["schedule"].pop(0)
     (folder / "cut.json").write_text(json.dumps(cut))
+    cut["hazards"]["truncate-write"]["schedule"] = []
+    (folder / "empty.json").write_text(json.dumps(cut))
     broken = {"scenario": 5, "parameters": {"schedule": 1}, "hazards": {"stall": {"verdict": "reachable"}}}
     for name, changed in broken.items():
         (folder / f"{name}.json").write_text(json.dumps(verdicts["truncate"].to_json() | {name: changed}))
@@ -328,6 +330,8 @@ def test_the_walk_tells_what_memory_is_newer_than():
         (["--schedule", "FILES/parameters.json"], "scenario truncate-dax: no parameter 'schedule'"),
         (["--schedule", "FILES/hazards.json"], "hazards.json: it has no verdicts"),
         (["--schedule", "FILES/cut.json"], "step 1 of the schedule: "),
+        (["--schedule", "FILES/empty.json"], "empty.json: truncate-write is reachable there, but by no step at all"),
+        (["--schedule", "FILES/truncate.json", "--seed", "1"], "--seed 1: nothing is random in a counterexample"),
         (["--schedule", "FILES/truncate.json", "--hazard", "truncate-writ"], "did you mean 'truncate-write'"),
         (
             ["--schedule", "FILES/truncate.json", "--hazard", "deadlock"],

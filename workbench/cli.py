@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from workbench.cli_explore import add_explore, add_matrix
 from workbench.cli_schedule import counterexample
 from workbench.errors import UsageError, nearest
-from workbench.usage import INDENT, WIDTH, Add, Parser, add_json, commands, layout, pairs, print_json, whole_number
+from workbench.usage import (
+    INDENT,
+    SEED,
+    WIDTH,
+    Add,
+    Parser,
+    add_json,
+    commands,
+    layout,
+    pairs,
+    print_json,
+    whole_number,
+)
 
 # All else is imported where it is used: numba, pandas and pyarrow take longer than `--help` may.
 if TYPE_CHECKING:
@@ -43,11 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _status(argv)
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # the reader has seen enough; what is still buffered goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has seen enough
+        _let_go_of_output()
         return 128 + signal.SIGPIPE
+    except OSError as error:  # a full disk, say
+        _let_go_of_output()
+        return _complain(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _let_go_of_output() -> None:
+    """What can't be written goes nowhere: else the interpreter tries again, and complains, as it exits."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
@@ -317,7 +340,7 @@ def _add_simulate(add: Add) -> None:
         default=[],
         help="parameters; `workbench list scenarios -v` gives defaults, ranges and units",
     )
-    parser.add_argument("--seed", metavar="N", type=whole_number, default=1, help="of all that is random; default: 1")
+    parser.add_argument("--seed", metavar="N", type=whole_number, help=f"of all that is random; default: {SEED}")
     parser.add_argument(
         "--schedule",
         metavar="FILE",
@@ -355,8 +378,10 @@ def _follow(arguments: argparse.Namespace) -> "Result":
 
     if arguments.out:
         raise UsageError("--out: a row of results says of no schedule, so --schedule writes none; --json has it all")
+    if arguments.seed is not None:
+        raise UsageError(f"--seed {arguments.seed}: nothing is random in a counterexample; leave it out")
     found = counterexample(arguments)
-    return simulate(found.scenario, found.design, seed=arguments.seed, schedule=found.schedule, **found.parameters)
+    return simulate(found.scenario, found.design, seed=SEED, schedule=found.schedule, **found.parameters)
 
 
 def _run_by_the_clock(arguments: argparse.Namespace) -> list["Result"]:
@@ -376,7 +401,8 @@ def _run_by_the_clock(arguments: argparse.Namespace) -> list["Result"]:
     _check_designs(arguments.design)
     if arguments.out:
         _prepare_file(arguments.out)
-    results = [simulate(scenario.NAME, d, seed=arguments.seed, **parameters) for d in arguments.design]
+    seed = SEED if arguments.seed is None else arguments.seed
+    results = [simulate(scenario.NAME, d, seed=seed, **parameters) for d in arguments.design]
     if arguments.walk and any(result.log.empty for result in results):
         raise UsageError(f"--walk: scenario {scenario.NAME} keeps no log of its steps; golden-race does")
     return results

@@ -1,18 +1,23 @@
 """The commands ``explore`` and ``matrix``: every interleaving of a small world, and all designs against all of them."""
 
 import argparse
+import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import UsageError, nearest
-from workbench.usage import INDENT, WIDTH, Add, Parser, add_json, layout, pairs, print_json, whole_number
+from workbench.usage import INDENT, SEED, WIDTH, Add, Parser, add_json, layout, pairs, print_json, whole_number
 
 # All else is imported where it is used, as in cli.py.
 if TYPE_CHECKING:
     from workbench.matrix import Matrix
     from workbench.verdict import HazardVerdict, Verdict
+
+MAX_STATES = 20_000_000
+EXPLORE_MIB, MATRIX_MIB = 4096, 2048
+LARGEST = 2**40  # beyond any machine, and well within 64 bits
 
 
 # ---- explore
@@ -49,23 +54,22 @@ def add_explore(add: Add) -> None:
         action="store_true",
         help="don't search again under the other values of modelling decisions to see which verdicts hang on them",
     )
-    _add_limits(parser, 4096)
+    _add_limits(parser, EXPLORE_MIB)
     parser.add_argument(
         "--walks", metavar="N", type=whole_number, help="N random walks in the place of the search: for larger worlds"
     )
-    parser.add_argument("--seed", metavar="S", type=whole_number, default=1, help="of the walks; default: 1")
+    parser.add_argument("--seed", metavar="S", type=whole_number, help=f"of the walks; default: {SEED}")
     add_json(parser, "one object: verdicts with their counterexamples, states, transitions, depth")
 
 
 def _add_limits(parser: Parser, memory_mib: int) -> None:
     parser.add_argument(
-        "--max-states", metavar="N", type=whole_number, default=20_000_000, help="stop there; default: 20000000 states"
+        "--max-states", metavar="N", type=whole_number, help=f"stop there; default: {MAX_STATES} states"
     )
     parser.add_argument(
         "--memory-mib",
         metavar="N",
         type=whole_number,
-        default=memory_mib,
         help=f"stop at this much memory; default: {memory_mib} MiB",
     )
 
@@ -76,16 +80,18 @@ def _explore(arguments: argparse.Namespace) -> int:
     given = _parameters(arguments.scenario, arguments.set)
     designs.parse(arguments.design)
     _check_limits(arguments)
+    _check_together(arguments)
     from workbench.explore import explore, random_walks  # the search takes long to import
 
     if arguments.walks is not None:
-        found = random_walks(arguments.scenario, arguments.design, walks=arguments.walks, seed=arguments.seed, **given)
+        seed = SEED if arguments.seed is None else arguments.seed
+        found = random_walks(arguments.scenario, arguments.design, walks=arguments.walks, seed=seed, **given)
     else:
         found = explore(
             arguments.scenario,
             arguments.design,
-            max_states=arguments.max_states,
-            memory_mib=arguments.memory_mib,
+            max_states=arguments.max_states or MAX_STATES,
+            memory_mib=arguments.memory_mib or EXPLORE_MIB,
             reduce=arguments.reduce,
             conditional=not arguments.no_conditional,
             **given,
@@ -112,8 +118,24 @@ def _parameters(name: str, texts: Sequence[str]) -> dict[str, object]:
 def _check_limits(arguments: argparse.Namespace) -> None:
     for option in ("max_states", "memory_mib", "walks"):
         value = getattr(arguments, option, None)
-        if value is not None and value < 1:
-            raise UsageError(f"--{option.replace('_', '-')} {value}: 1 or more")
+        if value is not None and not 1 <= value <= LARGEST:
+            raise UsageError(f"--{option.replace('_', '-')} {value}: 1 or more, up to {LARGEST}")
+
+
+def _check_together(arguments: argparse.Namespace) -> None:
+    """Refuse options of `explore` that the others leave without effect."""
+    if arguments.json and arguments.trace:
+        raise UsageError("--json and --trace: one of them; the JSON has the counterexamples")
+    if arguments.walks is None:
+        if arguments.seed is not None:
+            raise UsageError(f"--seed {arguments.seed}: it is that of --walks N, which is missing")
+        return
+    if arguments.seed is not None and not 0 <= arguments.seed < 2**63:
+        raise UsageError(f"--seed {arguments.seed}: it goes from 0 to 2**63 - 1")
+    for option in ("reduce", "no_conditional", "max_states", "memory_mib"):
+        if getattr(arguments, option):
+            name = f"--{option.replace('_', '-')}"
+            raise UsageError(f"{name} and --walks: one of them; {name} is for a search, and walks take its place")
 
 
 def _print_verdict(found: "Verdict", trace: bool) -> None:
@@ -151,7 +173,7 @@ def add_matrix(add: Add) -> None:
     parser.add_argument("--designs", metavar="D", nargs="+", default=[], help="these designs; default: all")
     parser.add_argument("--scenarios", metavar="S", nargs="+", default=[], help="in these scenarios; default: all")
     parser.add_argument("--jobs", metavar="N", type=whole_number, default=2, help="processes; default: 2")
-    _add_limits(parser, 2048)
+    _add_limits(parser, MATRIX_MIB)
     parser.add_argument("--markdown", action="store_true", help="print Markdown in the place of text")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write figures, text and Markdown into DIR too")
     add_json(parser, "by design the worst verdict for each hazard, and the criteria")
@@ -163,6 +185,8 @@ def _matrix(arguments: argparse.Namespace) -> int:
     _check_limits(arguments)
     if arguments.json and arguments.markdown:
         raise UsageError("--json and --markdown: one of them")
+    if arguments.quick and arguments.designs:
+        raise UsageError("--quick and --designs: one of them; --quick chooses the designs")
     if arguments.out:
         _prepare(arguments.out)
     found = matrix.build(
@@ -170,8 +194,8 @@ def _matrix(arguments: argparse.Namespace) -> int:
         arguments.scenarios,
         quick=arguments.quick,
         jobs=arguments.jobs,
-        max_states=arguments.max_states,
-        memory_mib=arguments.memory_mib,
+        max_states=arguments.max_states or MAX_STATES,
+        memory_mib=arguments.memory_mib or MATRIX_MIB,
     )
     figures = {"decision_matrix": matrix.hazards_chart(found), "decision_criteria": matrix.criteria_chart(found)}
     if arguments.out:
@@ -184,8 +208,12 @@ def _matrix(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(folder: Path) -> None:
+    """Make the folder, and write to it once: what is to go there takes long to find."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except FileExistsError:
+        raise UsageError(f"--out {folder}: that is a file; name a folder") from None
     except OSError as error:
         raise UsageError(f"--out {folder}: {error.strerror}; name a folder that can be written to") from None
 

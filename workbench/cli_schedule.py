@@ -71,6 +71,8 @@ def _schedule(path: Path, hazards: Mapping[str, tuple[str, list[Any]]], wanted: 
     verdict, schedule = hazards[name]
     if name not in reachable:
         raise UsageError(f"--hazard {name}: {verdict} in {path}; reachable there: {', '.join(reachable)}")
+    if not schedule:
+        raise UsageError(f"--schedule {path}: {name} is reachable there, but by no step at all; {WRITTEN}")
     return schedule
 
 

@@ -65,8 +65,8 @@ WORDS = {
     "putback": "putback_lru_page()",
     # memory regions
     "reg_mr": "ib_umem_get()",
-    "mr_check": "check_and_migrate_movable_pages()",
-    "mr_undo": "unpin_user_pages()",
+    "mr_check": "ib_umem_get() has its pins",
+    "mr_undo": "put_page(), unpinned",
     "post_recv": "ib_post_recv()",
     "poll_cq": "ib_poll_cq()",
     "idle": "ib_dereg_mr()",
@@ -84,7 +84,7 @@ WORDS = {
     # the others
     "write": "stores to the page",
     "fork_begin": "dup_mmap(): mmap_lock",
-    "fork_ask": "copy_present_pte(): pinned?",
+    "fork_ask": "copy_page_range(): comes to the page",
     "fork_copy": "copy_present_page()",
     "fork_share": "ptep_set_wrprotect(): shared",
     "fork_end": "dup_mmap() ends",
@@ -98,7 +98,7 @@ WORDS = {
     "truncate_page": "truncate_complete_page()",
     "truncate_unlock": "unlock_page()",
     "migrate_lock": "lock_page()",
-    "migrate_unmap": "try_to_migrate()",
+    "migrate_unmap": "PTE becomes a migration entry",
     "migrate_move": "migrate_page_move_mapping()",
     "migrate_remap": "remove_migration_ptes()",
     "map": "another process maps the page",
@@ -116,7 +116,7 @@ _WAITS = {
     "submit_bio", "set_page_dirty_lock", "lock_page", "i_mmap_lock", "decide", "wait_writeback", "poll_cq",
     "dereg_dirty", "dereg_lock", "fork_begin", "truncate_idle", "truncate_lock", "truncate_page", "migrate_lock",
 }  # fmt: skip
-# In which column an actor stands where there are too many for one each: first those who submit, then those who clean.
+# Who stands in the first column where there are too many actors for one each.
 _SUBMIT = ("dio", "direct", "irq", "kworker", "rdma", "writer")
 
 
@@ -201,10 +201,20 @@ def _step(step: TraceStep, before: Sequence[TraceStep], later: Sequence[TraceSte
         if "missed-pin" in step.hazards or {"clear_page_dirty_for_io", "page_mkclean"} & names:
             return f"{words} no"
         return f"{words} yes" if len(mine) > 1 else words
+    if step.step == "fork_ask":
+        return words + _fork_was_told(step, mine)
     again = bool(mine) and (mine[0].step, mine[0].page) == (step.step, step.page)
     if step.step in _TAKES and (again or not mine) and any(s.actor == step.actor for s in before):
         return "no more to do"
     return f"{words}: waits" if again and step.step in _WAITS else words
+
+
+def _fork_was_told(ask: TraceStep, mine: Sequence[TraceStep]) -> str:
+    """What fork was told of the page; nothing where it can't be known whether it asked: many kernels don't."""
+    hazards = {hazard for s in (ask, *mine[:1]) for hazard in s.hazards}
+    if "missed-pin" in hazards:
+        return ", pinned? no"
+    return ", pinned? yes" if "false-pin" in hazards or (mine and mine[0].step == "fork_copy") else ""
 
 
 # ---- columns
@@ -222,13 +232,13 @@ def as_columns(trace: Iterable[TraceStep], width: int = COLUMNS) -> str:
     Returns
     -------
     str
-        Two or three columns, or one; see `lay_out`. Empty for an empty trace.
+        Up to four columns; see `lay_out`. Empty for an empty trace.
     """
     return lay_out(events(trace), width)
 
 
 def lay_out(rows: Sequence[Mapping[str, Any]], width: int = COLUMNS) -> str:
-    """Lay events out in a column per actor; where they are more than three, in columns of several actors.
+    """Lay events out in a column per actor; where they are more than three, in columns by what actors do.
 
     Parameters
     ----------
@@ -295,9 +305,12 @@ def _cpu(actor: str) -> str:
 
 
 def _kind(actor: str) -> int:
-    if actor.startswith("device"):
+    """Those who submit, those who clean and all others, reclaim, the device."""
+    if actor.startswith(_SUBMIT):
+        return 0
+    if actor.startswith("kswapd"):
         return 2
-    return 0 if actor.startswith(_SUBMIT) else 1
+    return 3 if actor.startswith("device") else 1
 
 
 def _starts(

@@ -14,7 +14,8 @@ import numpy as np
 from workbench import costs, designs, provenance
 from workbench.errors import UsageError
 from workbench.hazards import HAZARDS
-from workbench.mm.programs import PROGRAMS
+from workbench.mm import registers as R
+from workbench.mm.programs import D_BUILD_BIO, DIO_PROGRAM, M_CHECK, PROGRAMS, RDMA_PROGRAM
 from workbench.mm.world import IDLE, WAITING, WAITS
 from workbench.replay import Replay, SmallWorld, driver, new_search, small_world
 from workbench.scenarios import SCENARIOS
@@ -68,7 +69,7 @@ def explore(
             raise UsageError(f"{name}={value}: it has to be at least 1")
     small = small_world(scenario, design, parameters)
     began = time.perf_counter()
-    found = run_search(small, reduce=reduce, **limits)
+    found = run_search(small, max_states, memory_mib, reduce)
     verdict = _verdict(small, design, parameters, found, time.perf_counter() - began)
     if conditional:
         verdict = _with_conditions(verdict, small, parameters, limits)
@@ -140,9 +141,9 @@ def _verdict(small: SmallWorld, design: str, parameters: dict[str, Any], found: 
         reduced=bool(search.cells[engine.REDUCE]),
         states=states,
         transitions=int(search.cells[engine.TRANSITIONS]),
-        depth=int(search.cells[engine.LEVEL]),
+        depth=max(int(search.cells[engine.LEVEL]), 0),
         seconds=seconds,
-        bytes_per_state=_bytes_in_use(search) / states,
+        bytes_per_state=bytes_in_use(search) / states,
         hazards={
             name: _hazard(small, name, i, found, parameters, _not_applicable(small, name))
             for i, name in enumerate(HAZARDS)
@@ -156,7 +157,7 @@ def _verdict(small: SmallWorld, design: str, parameters: dict[str, Any], found: 
     )
 
 
-def _bytes_in_use(search: engine.Search) -> int:
+def bytes_in_use(search: engine.Search) -> int:
     """Bytes of the rows in use, and of all slots."""
     states = search.states
     unused = len(states.row) - int(states.cells[0])
@@ -215,7 +216,9 @@ def _hazard(
         return HazardVerdict("not applicable", reason=why_not)
     state, choice, _ = (int(n) for n in found.search.found[number])
     if state == 0:
-        return HazardVerdict("unreachable") if found.complete else HazardVerdict("unknown", reason=found.reason)
+        if found.complete:
+            return HazardVerdict("unreachable", reason="" if _anybody_pins(found.search) else "nobody gets a pin here")
+        return HazardVerdict("unknown", reason=found.reason)
     run = _counterexample(small, found.search, state - 1, choice, parameters)
     trace = run.trace
     if choice < 0 and trace:
@@ -223,6 +226,11 @@ def _hazard(
     end = next((i for i, step in enumerate(trace, 1) if name in step.hazards), len(trace))
     waiting = _who_waits(small, run) if name in ("deadlock", "stall") else ""
     return HazardVerdict("reachable", end, tuple(trace[:end]), tuple(run.schedule[:end]), reason=waiting)
+
+
+def _anybody_pins(search: engine.Search) -> bool:
+    """Whether get_user_pages has ever returned with pages."""
+    return bool(search.taken[DIO_PROGRAM, D_BUILD_BIO] + search.taken[RDMA_PROGRAM, M_CHECK])
 
 
 def _counterexample(
@@ -257,14 +265,19 @@ def _who_waits(small: SmallWorld, run: Replay) -> str:
 
 # Decisions of the model that the kernel, or the reader, may take otherwise: name and value, and the design and
 # parameters under its other values.
+_AND = "+"  # joins two decisions that are turned together
 _Variant = tuple[str, str, designs.Design, dict[str, Any]]
 
 
 def _variants(small: SmallWorld, parameters: dict[str, Any]) -> Iterator[_Variant]:
     """Give each decision that is open here, its value, and the same world with another one."""
     chosen, p = small.chosen, small.parameters
-    for name, other in (("stable_pages", 1 - p["stable_pages"]), ("dirty", _OTHER_DIRTY[p["dirty"]])):
-        yield name, str(p[name]), chosen, parameters | {name: other}
+    of_files = not (small.world.sys[R.FRAMES] or small.world.sys[R.DAX])
+    for name, other in (("stable_pages", 1 - p["stable_pages"]), ("dirty", _OTHER[p["dirty"]])):
+        if of_files:
+            yield name, str(p[name]), chosen, parameters | {name: other}
+    if "dio" in p:
+        yield "dio", p["dio"], chosen, parameters | {"dio": _OTHER[p["dio"]]}
     if "write_protect_seq" in p and chosen.fork_asks:
         yield (
             "write_protect_seq",
@@ -276,7 +289,7 @@ def _variants(small: SmallWorld, parameters: dict[str, Any]) -> Iterator[_Varian
         yield name, value, other_design, parameters
 
 
-_OTHER_DIRTY = {"clean": "always", "always": "clean"}
+_OTHER = {"clean": "always", "always": "clean", "legacy": "iomap", "iomap": "legacy"}
 
 
 def _design_variants(small: SmallWorld) -> Iterator[tuple[str, str, designs.Design]]:
@@ -289,11 +302,14 @@ def _design_variants(small: SmallWorld) -> Iterator[tuple[str, str, designs.Desi
         held = ("dropped", "held")
         yield "wait.page_lock", held[chosen.wait_locked], turned(wait_locked=not chosen.wait_locked)
         yield "wait.journal", held[chosen.wait_journal], turned(wait_journal=not chosen.wait_journal)
+        both = f"wait.page_lock={held[chosen.wait_locked]}{_AND}wait.journal"
+        neither = turned(wait_locked=not chosen.wait_locked, wait_journal=not chosen.wait_journal)
+        yield both, held[chosen.wait_journal], neither
         yield "wait.asks", ("again", "once")[chosen.wait_once], turned(wait_once=not chosen.wait_once)
     if chosen.reclaim != "ignore" and "kswapd" in small.names:
         asks = {"before": "after", "after": "before"}[chosen.reclaim_asks]
         yield "reclaim_asks", chosen.reclaim_asks, turned(reclaim_asks=asks)
-    if tracker.when in (IN_GUP, AFTER_WALK) and "bias" not in tracker._fields and not tracker.lock:
+    if tracker.when in (IN_GUP, AFTER_WALK) and "bias" not in tracker._fields:
         other = AFTER_WALK if tracker.when == IN_GUP else IN_GUP
         yield "learns", ("with", "after")[tracker.when == AFTER_WALK], turned(tracker=tracker._replace(when=other))
     if tracker.when < RANGE_BEFORE or "early_exit" not in tracker._fields:
@@ -316,17 +332,22 @@ def _with_conditions(
 ) -> Verdict:
     """Note on each hazard the decisions under whose other value its verdict is another."""
     conditions: dict[str, list[str]] = {name: [] for name in verdict.hazards}
+    undecided: list[str] = []
     for name, value, design, changed in _variants(small, parameters):
         other = small_world(small.scenario, design, changed)
-        found = run_search(other, reduce=True, **limits)
+        found = run_search(other, limits["max_states"], limits["memory_mib"], reduce=True)
         for number, hazard in enumerate(HAZARDS):
             reachable = bool(found.search.found[number, 0])
             if not reachable and not found.complete:
+                if _known(verdict.hazards[hazard]):
+                    undecided.append(f"{name}={value}")
+                continue
+            if _AND in name and conditions[hazard]:  # one of the two is enough
                 continue
             if _known(verdict.hazards[hazard]) and reachable != (verdict.hazards[hazard].verdict == "reachable"):
                 conditions[hazard].append(f"{name}={value}")
     hazards = {name: replace(h, conditional=tuple(conditions[name])) for name, h in verdict.hazards.items()}
-    return replace(verdict, hazards=hazards)
+    return replace(verdict, hazards=hazards, undecided=tuple(dict.fromkeys(undecided)))
 
 
 def _known(hazard: HazardVerdict) -> bool:

@@ -1,7 +1,8 @@
 """The decision matrix: designs × what must not happen, and what each costs. All explored and counted, nothing typed in.
 
 Rows are the presets, and every tracker with every cleaning policy and order. A hazard's cell is the worst verdict over
-the scenarios. The other criteria come from the same searches, and from counters of two short runs of `simulate`.
+the scenarios' small worlds. The other criteria come from such searches, and from counters of two short runs of
+`simulate`.
 """
 
 import dataclasses
@@ -46,7 +47,7 @@ CRITERIA = {
     "locks per page": "spinlocks and i_mmap_rwsem taken per page more than without a tracker",
     "in IRQ": "releases need no process context of their own",
     "GUP-fast": "get_user_pages_fast() takes no sleeping lock",
-    "anon pages": "a fork that asks misses no pin of anonymous memory",
+    "anon pages": "with a fork that asks, device and owner of pinned anonymous memory look at the same page",
     "false pins": "can say 'pinned' of a page that never was",
     "page bits": "bits of struct page that it needs",
     "waits": "what somebody may have to wait for that nobody waits for without a tracker",
@@ -86,23 +87,42 @@ def cases(rows: Iterable[str], scenarios: Iterable[str]) -> list[tuple[str, str]
     Returns
     -------
     list of (str, str)
-        Scenario, design; and in ``fork-cow`` each design once more with a fork that asks.
+        Scenario, design; and each tracker once more in ``fork-cow`` with a fork that asks, and in ``wide-map`` with
+        cleaners that do.
     """
     wanted = list(rows)
     found = [(scenario, design) for scenario in scenarios for design in wanted]
-    return list(dict.fromkeys([*found, *(("fork-cow", asking(design)) for design in wanted)]))
+    asked = [("fork-cow", asking(design)) for design in wanted]
+    told = [("wide-map", skipping(design)) for design in wanted]
+    return list(dict.fromkeys([*found, *asked, *told]))
+
+
+def places_of(scenario: str) -> list[str]:
+    """Name the small worlds of a scenario in which a matrix looks: its own, and those of ``ALSO``."""
+    others = getattr(SCENARIOS[scenario], "ALSO", ())
+    return [scenario, *(f"{scenario}:{','.join(f'{k}={v}' for k, v in other.items())}" for other in others)]
+
+
+def _settings(place: str) -> tuple[str, dict[str, str]]:
+    """Scenario of a small world's name, and the parameters in which it differs."""
+    scenario, _, others = place.partition(":")
+    pairs = (setting.partition("=") for setting in others.split(",") if setting)
+    return scenario, {name: value for name, _, value in pairs}
 
 
 def asking(design: str) -> str:
-    """Change a design so that fork asks the tracker about anonymous pages."""
-    parts = designs.PRESETS.get(design, design).split(",")
-    return ",".join([part for part in parts if not part.startswith("fork=")] + ["fork=ask"])
+    """Leave of a design the tracker, told of every pin, and have fork ask it about anonymous pages."""
+    return f"{bare(design)},fork=ask"
+
+
+def skipping(design: str) -> str:
+    """Leave of a design the tracker, told of every pin, and have every cleaner ask it."""
+    return bare(design).replace("cleaning=ignore", "cleaning=skip")
 
 
 def bare(design: str) -> str:
-    """Leave of a design the tracker and who tells it: what the tracker costs by itself, nobody asking it."""
-    chosen = designs.parse(design)
-    return f"tracker={chosen.tracker_name},cleaning=ignore,pins={'+'.join(sorted(chosen.pins)) or 'none'}"
+    """Leave of a design the tracker, told of every pin, and asked by nobody: what it costs by itself."""
+    return f"tracker={designs.parse(design).tracker_name},cleaning=ignore"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,8 +240,9 @@ def build(
         A design or scenario that there is not, or no process.
     """
     wanted = list(dict.fromkeys(rows)) or all_designs(quick)
-    places = list(dict.fromkeys(scenarios)) or list(SCENARIOS)
-    _check(wanted, places, jobs)
+    chosen = list(dict.fromkeys(scenarios)) or list(SCENARIOS)
+    _check(wanted, chosen, jobs)
+    places = [place for scenario in chosen for place in places_of(scenario)]
     limits = {"max_states": max_states, "memory_mib": memory_mib}
     work: dict[tuple[Any, ...], _Work] = {}
     keys: dict[tuple[str, str], tuple[Any, ...]] = {}
@@ -288,7 +309,8 @@ def _one(work: _Work, explore: Callable[..., Verdict] | None, bar: Any = None) -
     if not work.scenario:
         done: Any = _counted(work.design)
     else:
-        done = (explore or _explore())(work.scenario, work.design, reduce=True, **work.options)
+        scenario, settings = _settings(work.scenario)
+        done = (explore or _explore())(scenario, work.design, reduce=True, **work.options, **settings)
     if bar:
         bar.update()
     return done
@@ -360,8 +382,9 @@ def _criteria(design: str, places: Sequence[str], found: dict[tuple[str, str], A
     def more(*names: str) -> float:
         return sum(counters[name] - without[name] for name in names) / pages
 
-    forked = found["fork-cow", asking(design)].hazards["missed-pin"].verdict
-    false = [v.hazards["false-pin"].verdict for s in places if "false-pin" in (v := found[s, design]).hazards]
+    asked = found["fork-cow", asking(design)].hazards
+    forked = [asked[name].verdict for name in ("missed-pin", "cow-alias") if name in asked]
+    false = found["wide-map", skipping(design)].hazards["false-pin"].verdict
     waits = {w for s in places for w in set(found[s, design].waits) - set(found[s, BASE].waits)}
     return {
         "bytes per pin": number(own["bytes"] / own["pinned"] if own["pinned"] else None, "B"),
@@ -370,8 +393,8 @@ def _criteria(design: str, places: Sequence[str], found: dict[tuple[str, str], A
         "locks per page": f"{more('SPIN_LOCK', 'RWSEM'):.3g}",
         "in IRQ": _yes(counters["DEFERRED_UNPIN"] <= counters["DEFERRED_DIRTY"]),
         "GUP-fast": _yes(counters["RWSEM"] == 0),
-        "anon pages": WORKS[forked],
-        "false pins": SAID[min(false, key=VERDICTS.index, default="not applicable")],
+        "anon pages": WORKS[min(forked, key=VERDICTS.index)],
+        "false pins": SAID[false],
         "page bits": " ".join(sorted(set(own["flags"]) - set(base["flags"]))) or "none",
         "waits": _waiting(waits),
     }

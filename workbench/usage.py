@@ -11,6 +11,7 @@ from workbench.errors import UsageError, nearest
 
 WIDTH = 100
 INDENT = "  "
+SEED = 1
 
 
 class Parser(argparse.ArgumentParser):

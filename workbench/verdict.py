@@ -67,7 +67,7 @@ class HazardVerdict:
     conditional : tuple of str
         Modelling decisions under whose other value the verdict is another one: ``wait.page_lock=held``.
     reason : str
-        Why it is unknown or not applicable, or who waits for what.
+        Why it is unknown or not applicable, or who waits for what, or that nobody gets a pin at all.
     """
 
     verdict: str
@@ -105,6 +105,8 @@ class Verdict:
         ``program.step`` -> how often it was taken.
     waits : tuple of (str, str)
         Who had to wait in some state, and for what.
+    undecided : tuple of str
+        Modelling decisions under whose other value a search stopped at a limit: what hangs on them is not known.
     provenance : dict
     """
 
@@ -122,6 +124,7 @@ class Verdict:
     ends: dict[str, int] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
     waits: tuple[tuple[str, str], ...] = ()
+    undecided: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
@@ -134,7 +137,9 @@ class Verdict:
         names = ("scenario", "design", "parameters", "complete", "reduced", "states", "transitions", "depth")
         described = {name: plain(getattr(self, name)) for name in names}
         described |= {"hazards": {name: plain(asdict(hazard)) for name, hazard in self.hazards.items()}}
-        return described | {name: plain(getattr(self, name)) for name in ("ends", "steps", "waits", "provenance")}
+        return described | {
+            name: plain(getattr(self, name)) for name in ("ends", "steps", "waits", "undecided", "provenance")
+        }
 
     def to_frame(self) -> pd.DataFrame:
         """A row per hazard: verdict, depth, conditions, reason."""
@@ -158,7 +163,8 @@ class Verdict:
             return f"random walks: {self.transitions} steps, {self.depth} in the longest"
         told = "all states" if self.complete else "stopped at a limit"
         reduced = ", reduced" if self.reduced else ""
-        return f"{told}{reduced}: {self.states} states, {self.transitions} transitions, depth {self.depth}"
+        seen = f"{told}{reduced}: {self.states} states, {self.transitions} transitions, depth {self.depth}"
+        return f"{seen}; not known what hangs on {', '.join(self.undecided)}" if self.undecided else seen
 
     def _repr_html_(self) -> str:
         table = self.to_frame().drop(columns=["scenario", "design"]).to_html(index=False, na_rep="")

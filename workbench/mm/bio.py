@@ -281,7 +281,7 @@ def build_bio(world, t):
     dio["bio_left"] -= n
     if dio["bio_left"] > 0:
         task["pc"] = D_GUP_CALL
-    elif dio["op"] == READ:
+    elif dio["op"] == READ and not world.sys[R.DIRTY_ALWAYS]:  # v4.17 dio_bio_submit: only if dio->is_async
         start_pages(world, task)
         task["pc"] = D_SET_DIRTY
     else:

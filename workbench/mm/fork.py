@@ -98,7 +98,7 @@ def _copy_frame(world, p, pte):
     """Copy a frame to a free one, which the PTE with flags ``pte`` maps; whether it is on disk goes along."""
     f = free_frame(world)
     if f < 0:
-        raise MemoryError("no free frame: raise the scenario's frames")
+        raise MemoryError("no free frame: the scenario lays out too few")
     page = page_of(world, f)
     page["flags"] |= pte | PG_ANON | PG_EXCLUSIVE
     page["_mapcount"] = 0

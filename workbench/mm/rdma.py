@@ -68,10 +68,11 @@ def mr_check(world, t):
     sys = world.sys
     task = at(world.task, t)
     dio = at(world.dio, task["dio"])
+    rules = LONGTERM_MIGRATE if sys[R.MOVABLE] else LONGTERM_MIGRATE | LONGTERM_MIGRATE_CMA
     in_cma = 0
     for p in range(dio["page"], dio["page"] + dio["nr_pages"]):
         in_cma += has(page_of(world, p), FRAME_CMA)
-    if in_cma and sys[R.LONGTERM] & (LONGTERM_MIGRATE | LONGTERM_MIGRATE_CMA):
+    if in_cma and sys[R.LONGTERM] & rules:
         task["pc"] = M_UNDO
         return
     sys[R.UNMOVABLE] += in_cma

@@ -136,7 +136,7 @@ REGISTERS = {
     "GUP_FAST_STEPS": "1: GUP-fast reads the PTE, takes a reference and reads the PTE again in steps of their own",
     "PIN_DIO": "1: direct IO tells the tracker of its pins; 0: it takes plain references",
     "PIN_RDMA": "the same of memory regions",
-    "DIRTY_ALWAYS": "1: every read dirties its pages again at completion (synchronous direct IO)",
+    "DIRTY_ALWAYS": "1: every read dirties its pages at completion, and not before (synchronous direct IO)",
     "DIRTY_ON_RELEASE": "1: a memory region dirties its pages when it is released",
     "JOURNAL": "1: cleaners hold a journal handle, and get_block of legacy direct IO waits for those who do",
     "JOURNAL_HANDLES": "journal handles held",
@@ -145,6 +145,7 @@ REGISTERS = {
     "LONGTERM": "rules for long-term pins: LONGTERM_* of policies.py, added up",
     "COUNT_MAX": "greatest value that a reference or pin count can have",
     "FRAMES": "1: one virtual page, and every row is a frame that it may have",
+    "MOVABLE": "1: frame 0 lies in ZONE_MOVABLE; 0: in CMA",
     "DAX": "1: the pages are blocks of a DAX file",
     "TRUNCATED": "1: truncation has begun, and faults fail",
     "TRUNCATE_WAITS": "1: truncation of a DAX file waits for idle pages",
@@ -189,8 +190,8 @@ _registers = list(REGISTERS)
     EXTENT_PAGES, STABLE_PAGES, FS_BUG_ON, CLEAN_NONE, CLEAN_ALL, CLEAN_RECLAIM, CLEAN_ISIZE, CHECK_FIRST,
     WAIT_LOCKED, RECLAIM_BEFORE, LIVE_RANGES, PEAK_RANGES, PEAK_BYTES, PINNED_PAGES, PAGES_LOCKED, LAST_DONE,
     GUP_FAST_STEPS, PIN_DIO, PIN_RDMA, DIRTY_ALWAYS, DIRTY_ON_RELEASE, JOURNAL, JOURNAL_HANDLES, WAIT_JOURNAL_HELD,
-    WAIT_ONCE, LONGTERM, COUNT_MAX, FRAMES, DAX, TRUNCATED, TRUNCATE_WAITS, TRUNCATED_LOST, MMAP_READERS, MMAP_WRITER,
-    SEQ, SEQ_CHECKED, HAS_PINNED, FORK_ASKS, SYNC_PAGES, SYNC_ANY, WATCH, CHOICE, CHOICES,
+    WAIT_ONCE, LONGTERM, COUNT_MAX, FRAMES, MOVABLE, DAX, TRUNCATED, TRUNCATE_WAITS, TRUNCATED_LOST, MMAP_READERS,
+    MMAP_WRITER, SEQ, SEQ_CHECKED, HAS_PINNED, FORK_ASKS, SYNC_PAGES, SYNC_ANY, WATCH, CHOICE, CHOICES,
 ) = range(len(_counters), len(_counters) + len(_registers))  # fmt: skip
 
 COST = len(_counters) + len(_registers)

@@ -20,12 +20,11 @@ from workbench.mm import registers as R
 from workbench.mm.world import PLAN, READ, WRITE
 from workbench.scenarios import common
 from workbench.scenarios.base import Cleaner, Parameter, Setup, check_parameters, new_world
-from workbench.scenarios.common import DECISIONS, write_decisions
+from workbench.scenarios.common import DECISIONS, PS_PER_US, write_decisions
 
 NAME = "direct-io"
 SUMMARY = "one GUP call, several bios, completions out of order, by a device model or a recorded trace"
 PAGE_KIB = 4
-PS_PER_US = 1_000_000
 DIO_PAGES = 64  # v4.17 fs/direct-io.c
 BIO_MAX_PAGES = 256  # v4.17 include/linux/bio.h; what iomap takes per GUP call
 PLAN_BLOCK = 1 << 16

@@ -27,7 +27,7 @@ PARAMETERS = (
     Parameter("kswapd_rounds", 2, "rounds", "rounds of kswapd; 0: none", 0, 100),
     *COMMON,
 )  # fmt: skip
-SMALL = common.SMALL
+SMALL = common.SMALL | {"dirty": "always"}  # one thread that waits for its read: synchronous
 HAZARDS = (
     "bufferless-dirty", "lost-update", "unstable-write", "fsync-lie", "missed-pin", "stale-pin", "false-pin",
     "deadlock", "stall",

@@ -36,6 +36,7 @@ PARAMETERS = (
     *region_parameters(transfers=1),
     *COMMON,
 )  # fmt: skip
+ALSO = ({"mapping": "cache"},)
 SMALL = common.SMALL | {"dereg": 1, "truncate_us": 0.0}
 HAZARDS = ("stale-pin", "false-pin", "deadlock", "stall", "truncate-write")
 
