@@ -158,6 +158,7 @@ class Forgets(NamedTuple):
 
 
 INNER = virtual_vma.VirtualVma(release=virtual_vma.SPLIT)
+LED_BACK = virtual_vma.VirtualVma(release=virtual_vma.BACKPOINTER)  # its handles name the node
 
 
 def _drops_all(world, inode, start, n, handle):
@@ -174,7 +175,7 @@ def _forgets(world, inode, start, n, handle):
 
 def _register(cls, release):
     def pin_range(tracker, world, inode, start, n):
-        return virtual_vma.pin_range(INNER, world, inode, start, n)
+        return virtual_vma.pin_range(LED_BACK, world, inode, start, n)
 
     def unpin_range(tracker, world, inode, start, n, handle):
         release(world, inode, start, n, handle)
