@@ -6,7 +6,7 @@ import re
 import pytest
 from verdicts import CRASH, MAPPED, WRITTEN, reached, verdict
 
-from workbench.counterexample import WORDS, as_columns, as_mail, events, lay_out
+from workbench.counterexample import WORDS, _placed, as_columns, as_mail, events, lay_out
 from workbench.mm.programs import PROGRAMS
 from workbench.verdict import HazardVerdict, TraceStep
 
@@ -196,3 +196,8 @@ def test_a_mail_says_who_waits_and_why_something_is_not_known():
     assert as_mail(found, "stall").endswith("\n\nIn the end: fsync waits for a pin to go away.")
     assert as_mail(found, "missed-pin").endswith("unknown.\n\n(stopped at 10 states)")
     assert max(map(len, as_mail(found, "stall", 50).splitlines())) <= 50
+
+
+def test_a_hazard_stays_whole_in_a_narrow_column():
+    lines = _placed("DMA into the page <--\0unstable-write", 54, 72)
+    assert [line.strip() for line in lines] == ["DMA into the page", "<--", "unstable-write"]

@@ -339,6 +339,8 @@ def _placed(text: str, start: int, width: int, time: str = "") -> list[str]:
     """Wrap a text from its column to the edge of the paper."""
     indent = " " * start
     first = time.ljust(start) if time else indent
+    if max(map(len, text.split()), default=0) >= width - start:  # a mark and its hazard: on two lines then
+        text = text.replace("\0", " ")
     lines = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=indent + " ", break_on_hyphens=False)
     return [line.replace("\0", " ") for line in lines]
 
