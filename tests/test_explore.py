@@ -336,6 +336,13 @@ def test_verdicts_are_those_that_were_expected(case):
         assert verdict.ends["good"] > 0, "safe because nothing ever happens"
 
 
+@pytest.mark.slow_without_jit
+def test_decisions_that_flip_a_verdict_only_together():
+    """Kara, 2018-07-09: who waits holds the page lock and a journal handle; letting go of one is not enough."""
+    hazard = explore("gup-fast-race", "tracker=bias,cleaning=wait,reclaim=ignore", reduce=True).hazards["deadlock"]
+    assert hazard.conditional == ("wait.page_lock=held+wait.journal=held",)
+
+
 def test_every_hazard_is_reached_and_kept_away_somewhere():
     scenarios = {name: [c for c in CASES if c.scenario == name] for name in SCENARIOS}
     assert all(scenarios.values())

@@ -342,7 +342,7 @@ def _with_conditions(
                 if _known(verdict.hazards[hazard]):
                     undecided.append(f"{name}={value}")
                 continue
-            if _AND in name and conditions[hazard]:  # one of the two is enough
+            if set(f"{name}={value}".split(_AND)) & set(conditions[hazard]):  # one of the two is enough
                 continue
             if _known(verdict.hazards[hazard]) and reachable != (verdict.hazards[hazard].verdict == "reachable"):
                 conditions[hazard].append(f"{name}={value}")
