@@ -15,8 +15,10 @@ WHY = {
     # unstable-write
     "dma": "nothing keeps a page from writeback while DMA goes on; stable pages hold up CPUs only (Kara 2018-06-19)",
     "missed": "a pin that was missed lets the page go to writeback under the device",
+    "kept": "the pinned page itself is written, and stays dirty, while the device goes on (Wilcox 2025-04-10)",
     # fsync-lie
     "idle": "the second transfer dirties nothing, so that fsync finds nothing to write (Kara 2023-02-14)",
+    "clean": "it passes through clean, as page_mkwrite needs it; DMA dirties nothing (RFC 2023-02-09; Chinner 02-15)",
     "skip": "WB_SYNC_ALL skips the pinned page and returns success (Kara 2018-06-28: skipping is for WB_SYNC_NONE)",
     "async": "the direct IO completes before a worker dirties its page again (v4.19 block/bio.c bio_check_pages_dirty)",
     # missed-pin
@@ -60,8 +62,11 @@ def _case(scenario, design, reaches="", **parameters):
 
 SKIP = "tracker={},cleaning=skip,reclaim=skip"
 WAIT = "tracker={},cleaning=wait,reclaim=ignore,fork=ask"
+KEEP = "tracker={},cleaning=write-keep-dirty"
+BOUNCE = "tracker={},cleaning=bounce"
 FIRST = "tracker={},cleaning=report,order=check-first"
 RANGE = "vma-common:release={}"
+FSYNC = dict(writeback_ms=0.0, fsync_ms=1.0, bio_pages=2, journal=0)  # of direct-io: fsync in the flusher's place
 CRASH = "bufferless-dirty:2018 lost-update:bug unstable-write:dma"
 LATE = "bufferless-dirty:late lost-update:bug unstable-write:missed missed-pin:window"
 EXIT = "bufferless-dirty:exit lost-update:bug unstable-write:missed missed-pin:exit"
@@ -83,6 +88,10 @@ CASES = [
     _case("golden-race", WAIT.format("bias"), "deadlock:lock"),
     _case("golden-race", WAIT.format("flag-sticky"), "stale-pin:sticky deadlock:lock stall:cycle"),
     _case("golden-race", FIRST.format("bias"), "unstable-write:missed missed-pin:first"),
+    _case("golden-race", KEEP.format("bias"), "unstable-write:kept"),
+    _case("golden-race", BOUNCE.format("bias")),
+    _case("golden-race", BOUNCE.format(RANGE.format("backpointer")), EXIT),
+    _case("golden-race", "kara-bounce-2023"),
     # gup-fast-race: write-protect first, or ask first
     _case("gup-fast-race", "v4.17", "unstable-write:dma fsync-lie:async"),
     _case("gup-fast-race", "v5.7", "unstable-write:dma fsync-lie:async"),
@@ -99,6 +108,9 @@ CASES = [
     _case("gup-fast-race", WAIT.format("bias"), "deadlock:lock"),
     _case("gup-fast-race", WAIT.format("bias") + ",wait=unlocked", "deadlock:lock"),
     _case("gup-fast-race", WAIT.format("bias") + ",wait=unlocked,journal=dropped"),
+    _case("gup-fast-race", KEEP.format("bias"), "unstable-write:kept"),
+    _case("gup-fast-race", BOUNCE.format("bias")),
+    _case("gup-fast-race", BOUNCE.format("bias") + ",order=check-first", "unstable-write:missed missed-pin:first"),
     _case(
         "gup-fast-race",
         SKIP.format("flag-sticky"),
@@ -118,6 +130,10 @@ CASES = [
     _case("direct-io", SKIP.format(RANGE.format("count")), shift=2),
     _case("direct-io", WAIT.format("pincount"), "deadlock:lock"),
     _case("direct-io", FIRST.format("bias"), "unstable-write:missed missed-pin:first", gup_fast_steps=1),
+    _case("direct-io", KEEP.format("bias"), "unstable-write:kept"),
+    _case("direct-io", BOUNCE.format("bias")),
+    _case("direct-io", BOUNCE.format("bias"), **FSYNC),
+    _case("direct-io", KEEP.format("bias"), "unstable-write:kept", shift=2, **FSYNC),
     # mr-idle-fsync: the transfer is done, the region stays, fsync must work
     _case("mr-idle-fsync", "v4.17", "unstable-write:dma fsync-lie:idle"),
     _case("mr-idle-fsync", "v5.7", "unstable-write:dma fsync-lie:idle"),
@@ -128,6 +144,14 @@ CASES = [
     _case("mr-idle-fsync", "tracker=bias,cleaning=report", "stall:holder"),
     _case("mr-idle-fsync", "hubbard-v2", "unstable-write:missed fsync-lie:idle missed-pin:window stall:holder"),
     _case("mr-idle-fsync", "kara-virtual-vma", "deadlock:lock stall:holder"),
+    _case("mr-idle-fsync", KEEP.format("bias"), "unstable-write:kept"),
+    _case("mr-idle-fsync", KEEP.format("bias"), "unstable-write:kept", dereg=0),
+    _case("mr-idle-fsync", BOUNCE.format("bias")),
+    _case("mr-idle-fsync", BOUNCE.format("bias"), dereg=0),
+    _case("mr-idle-fsync", BOUNCE.format("bias") + ",bounce=reserve", "fsync-lie:clean"),
+    _case("mr-idle-fsync", BOUNCE.format(RANGE.format("backpointer"))),
+    _case("mr-idle-fsync", "kara-bounce-2023", "stall:holder"),
+    _case("mr-idle-fsync", "kara-bounce-2023", "fsync-lie:clean stall:holder", fsync_rounds=2),
     # fork-cow: anonymous memory
     _case("fork-cow", "v4.17", "cow-alias:fork"),
     _case("fork-cow", "v5.7", "cow-alias:fork"),

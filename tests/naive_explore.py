@@ -12,9 +12,9 @@ HAZARDS = (
 ).split()
 FLAGS = (
     "locked dirty writeback lru private waiters dma_pinned cached bh_dirty tag_dirty tag_writeback pte_present "
-    "pte_write pte_dirty child_present child_write anon exclusive"
+    "pte_write pte_dirty child_present child_write anon exclusive bounced"
 ).split()
-# `count`, `back`: off-LRU's words; `pincount`: the large folio's; `read`: the device has read the copy under writeback.
+# `count`, `back`: off-LRU's words; `pincount`: the large folio's; `read`: what is under writeback has been read.
 GHOSTS = "pins newer_than_disk newer_than_copy ever_pinned known known_in_copy wanted wanted_in_copy read".split()
 PAGE = [*FLAGS, "refcount", "mapcount", "count", "back", "pincount", *GHOSTS]
 PAGE_WAITS = ("lock", "writeback", "pin")
@@ -29,6 +29,8 @@ PRESETS = {
     "v5.7": "tracker=bias,cleaning=ignore,pins=rdma,longterm=refuse-dax+migrate-cma,truncate=wait",
     "v6.12": "tracker=bias,cleaning=ignore,reclaim=skip,reclaim_asks=after,ext4=warn,"
     "longterm=refuse+refuse-dax+migrate-first,fork=ask,truncate=wait",
+    "kara-bounce-2023": "tracker=bias,cleaning=skip/bounce,bounce=reserve,reclaim=skip,reclaim_asks=after,"
+    "longterm=refuse-dax+migrate-first,fork=ask,truncate=wait",
 }
 DESIGN = {
     "tracker": "none",
@@ -39,6 +41,7 @@ DESIGN = {
     "wait": "locked",
     "journal": "held",
     "wait_asks": "again",
+    "bounce": "plain",
     "longterm": "allow",
     "pins": "all",
     "fork": "share",
@@ -157,6 +160,7 @@ class Design:
         self.asks_before = parts["reclaim_asks"] == "before"
         self.bug, self.locked = parts["ext4"] == "bug", parts["wait"] == "locked"
         self.held, self.once = parts["journal"] == "held", parts["wait_asks"] == "once"
+        self.reserves = parts["bounce"] == "reserve"
         self.longterm, self.pins = parts["longterm"].split("+"), parts["pins"].split("+")
         self.fork_asks, self.truncate_waits = parts["fork"] == "ask", parts["truncate"] == "wait"
         self.lost = parts["truncated"] == "lost"
@@ -562,8 +566,8 @@ class Model:
         if start:
             self.w.bios[at] = (kind, owner, rows, 1)
             for page in pages:
-                page["newer_than_copy"], page["read"] = 0, 1
-                page["known_in_copy"], page["wanted_in_copy"] = page["known"], page["wanted"]
+                if not page["bounced"]:
+                    self.into_copy(page)
             return
         del self.w.bios[at]
         if kind != "writeback":
@@ -577,8 +581,12 @@ class Model:
         self.w.tasks[cpu]["list"] += (bio[:3],)
         self.wake("work", cpu)
 
+    def into_copy(self, page):
+        page["newer_than_copy"], page["read"] = 0, 1
+        page["known_in_copy"], page["wanted_in_copy"] = page["known"], page["wanted"]
+
     def land(self, page):
-        if page["writeback"]:
+        if page["writeback"] and not page["bounced"]:
             self.events.add("unstable-write")
         if not page["cached"] and not page["anon"]:
             self.events.add("truncate-write")
@@ -949,7 +957,7 @@ class Model:
     def step_end_page_writeback(self, t):
         for number in pages_of(t["bio"][2]):
             page = self.w.pages[number]
-            page["writeback"] = page["tag_writeback"] = page["read"] = 0
+            page["writeback"] = page["tag_writeback"] = page["read"] = page["bounced"] = 0
             if not page["newer_than_copy"]:
                 page["newer_than_disk"] = 0
             for name in ("known", "wanted"):
@@ -1070,6 +1078,9 @@ class Model:
     def policy(self, t):
         return self.d.cleaning[self.kinds[t["me"]] == "fsync"]
 
+    def writes_pinned(self, t):
+        return self.policy(t) in ("write-keep-dirty", "bounce")
+
     def step_i_mmap_lock(self, t):
         if not self.down(t, 0):
             return
@@ -1091,7 +1102,8 @@ class Model:
             self.w.pages[t["page"]]["waiters"] = 1
             t["queued"] = 1
         self.ask(t, t["page"])
-        t["step"] = "page_mkclean" if self.d.check_first and not t["answer"] else "i_mmap_unlock"
+        protect = self.d.check_first and (not t["answer"] or self.writes_pinned(t))
+        t["step"] = "page_mkclean" if protect else "i_mmap_unlock"
 
     def step_i_mmap_unlock(self, t):
         self.up(0)
@@ -1099,7 +1111,7 @@ class Model:
 
     def step_decide(self, t):
         policy = self.policy(t)
-        if not t["answer"]:
+        if not t["answer"] or self.writes_pinned(t):
             t.update(queued=0, step="clear_page_dirty_for_io")
         elif policy != "wait":
             t["error"] |= int(policy == "report" and self.kinds[t["me"]] == "fsync")
@@ -1131,8 +1143,13 @@ class Model:
     def step_clear_page_dirty_for_io(self, t):
         page = self.w.pages[t["page"]]
         self.act_on_no(t, t["page"])
-        page["dirty"] = page["bh_dirty"] = page["tag_dirty"] = 0
         page["writeback"] = page["tag_writeback"] = 1
+        bounces = t["answer"] and self.policy(t) == "bounce"
+        if bounces:
+            page["bounced"] = 1
+            self.into_copy(page)
+        if not t["answer"] or (bounces and self.d.reserves):
+            page["dirty"] = page["bh_dirty"] = page["tag_dirty"] = 0
         t["bio"] += (t["page"],)
         self.leave(t)
 

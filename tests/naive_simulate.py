@@ -25,7 +25,7 @@ SLICE_PS = 3 * 10**9
 IRQ, WORKER, THREAD = range(3)  # ranks
 FLAGS = (
     "locked dirty writeback lru private waiters dma_pinned cached bh_dirty tag_dirty tag_writeback "
-    "pte_present pte_write pte_dirty"
+    "pte_present pte_write pte_dirty bounced"
 ).split()
 # What a task waits for, in the words of the list of stuck tasks.
 DIO, TAG, ROW, LOCK, WRITEBACK, PIN, RWSEM, WORK, JOURNAL = (
@@ -39,6 +39,7 @@ DIO, TAG, ROW, LOCK, WRITEBACK, PIN, RWSEM, WORK, JOURNAL = (
     "work",
     "the journal",
 )
+WRITES_PINNED = ("write-keep-dirty", "bounce")
 WATCHED = 14  # pages of a world in which the ghosts of what callers know are kept
 
 
@@ -61,6 +62,12 @@ class Page:
             self.dirty = self.tag_dirty = self.private = self.bh_dirty = self.pte_write = self.pte_dirty = True
             self.newer_than_disk = True
             self.refcount = 3
+
+    def read(self):
+        """What is in the page now is what will be on disk."""
+        self.newer_than_copy, self.copy_read = False, True
+        self.known_in_copy |= self.known
+        self.wanted_in_copy |= self.wanted
 
     def state(self):
         """Flags by name, counts, ghosts."""
@@ -549,7 +556,7 @@ class Machine:
         self.unit_cost = {name: round(cost.ns * 1000) for name, cost in cost_table.entries.items()}
         self.counters = dict.fromkeys(R.COUNTERS, 0)
         self.histograms = {name: [] for name in R.HISTOGRAMS}
-        self.now = self.cost = self.last_done = 0
+        self.now = self.cost = self.last_done = self.most_bounced = 0
         self.pages = [Page(i, setup.written) for i in range(setup.pages)]
         self.on_lru = dict.fromkeys(self.pages)  # from the tail to the head
         self.rows_free, self.tags_free, self.units_free = setup.rows, setup.tags, setup.units
@@ -842,9 +849,8 @@ class Machine:
             self.device_queue.pop(0)
             if bio.kind == "writeback":
                 for page in (self.pages[p] for p in bio.pages()):
-                    page.newer_than_copy, page.copy_read = False, True
-                    page.known_in_copy |= page.known
-                    page.wanted_in_copy |= page.wanted
+                    if not page.bounced:
+                        page.read()
             self.at(time, self.bio_done, bio)
 
     def bio_done(self, bio):
@@ -852,7 +858,7 @@ class Machine:
         if bio.kind == "read":
             for page in (self.pages[p] for p in bio.pages()):
                 page.newer_than_disk = page.newer_than_copy = True
-                if page.writeback:
+                if page.writeback and not page.bounced:
                     self.count("UNSTABLE_WRITE")
         if bio.at is None:
             self.units_free += 1
@@ -1161,7 +1167,7 @@ class Machine:
         for page in (self.pages[p] for p in bio.pages()):
             self.count("END_WRITEBACK")
             self.count("WRITTEN")
-            page.writeback = page.tag_writeback = False
+            page.writeback = page.tag_writeback = page.bounced = False
             if not page.newer_than_copy:
                 page.newer_than_disk = False
             page.known &= not page.known_in_copy
@@ -1270,6 +1276,7 @@ class Machine:
         while self.tags_free == 0:
             self.wait(me, TAG)
             yield "submit_bio", None
+        self.count("BOUNCE_BIO", int(any(self.pages[p].bounced for p in cleaner.bio.pages())))
         self.submit(cleaner.bio)
         cleaner.bio = None
 
@@ -1284,8 +1291,8 @@ class Machine:
                 continue
             if answer == "submit":
                 return answer
-            if answer == "clean":
-                yield from self.clear_dirty(me, cleaner, page)
+            if answer == "clean" or answer in WRITES_PINNED:
+                yield from self.clear_dirty(me, cleaner, page, answer)
             cleaner.error |= answer == "report"
             self.leave(me, page)
             return None
@@ -1321,13 +1328,15 @@ class Machine:
             return None
 
     def protect_and_decide(self, me, cleaner, page):
-        """Write-protect, ask, decide: clean, skip, report; or unlocked: begin again with the page lock."""
+        """Write-protect, ask, decide: clean, or what the policy says; or unlocked: begin again with the page lock."""
         policy = cleaner.policy
         while True:
             pinned = yield from self.protect(me, cleaner, page)
             yield "decide", None
             if not pinned:
                 return "clean"
+            if policy in WRITES_PINNED:
+                return policy
             if policy != "wait":
                 self.count({"skip": "SKIPPED", "report": "REPORTED"}[policy])
                 return policy
@@ -1360,7 +1369,7 @@ class Machine:
         if check_first:
             yield "ask", None
             pinned = self.ask_queued(me, policy, page)
-        if not pinned:
+        if not pinned or policy in WRITES_PINNED:
             yield "page_mkclean", self.ptl(page)
             self.page_mkclean(page)
         if not check_first and policy != "ignore":
@@ -1406,7 +1415,8 @@ class Machine:
         self.count("MISSED_PIN", int(me.told_no and page.pins > 0))
         me.told_no = False
 
-    def clear_dirty(self, me, cleaner, page):
+    def clear_dirty(self, me, cleaner, page, how):
+        """Put the page under writeback: "clean", or pinned by one of the policies that write it."""
         yield "clear_page_dirty_for_io", None
         while cleaner.bio is None:
             if self.rows_free == 0:
@@ -1419,10 +1429,19 @@ class Machine:
         first, n, _ = cleaner.bio.rows[0]
         cleaner.bio.rows = [(first, n + 1, None)]
         self.act_on_no(me, page)
-        page.dirty = page.bh_dirty = page.tag_dirty = page.copy_read = False
         page.writeback = page.tag_writeback = True
+        page.copy_read = False
         self.count("WRITEPAGE")
-        self.count("CLEANED")
+        if how == "bounce":
+            page.bounced = True
+            page.read()
+            self.count("BOUNCE_COPY")
+            self.most_bounced = max(self.most_bounced, sum(p.bounced for p in self.pages))
+        if how == "clean" or (how == "bounce" and self.design.bounce_cleans):
+            page.dirty = page.bh_dirty = page.tag_dirty = False
+            self.count("CLEANED")
+        else:
+            self.count("KEPT_DIRTY")
 
     def wait_writeback(self, me):
         cursor = 0
@@ -1436,7 +1455,8 @@ class Machine:
 
     def isize(self, me, rounds):
         number = 0
-        cleaner = SimpleNamespace(bio=None, policy=self.design.isize, writes=False)
+        policy = "skip" if self.design.isize in WRITES_PINNED else self.design.isize
+        cleaner = SimpleNamespace(bio=None, policy=policy, writes=False)
         while (yield from self.round(me, rounds)):
             page = self.pages[number % len(self.pages)]
             number += 1
@@ -1550,8 +1570,8 @@ def run(scenario, design, seed, parameters, cost_table=costs.DEFAULT):
     -------
     object
         ``counters`` by name; ``histograms``: raw values by name; ``last_done`` and ``now`` [ps]; ``pages``: the state
-        of each (`Page.state`); ``lru``: page numbers from the tail; ``stuck``; ``log``: time, actor, step, state of
-        the page.
+        of each (`Page.state`); ``lru``: page numbers from the tail; ``bounce_pages_max``; ``stuck``; ``log``: time,
+        actor, step, state of the page.
     """
     rng, draws = (np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(seed).spawn(2))
     chosen = designs.parse(design)
@@ -1566,6 +1586,7 @@ def run(scenario, design, seed, parameters, cost_table=costs.DEFAULT):
         now=machine.now,
         pages=[page.state() for page in machine.pages],
         lru=[page.number for page in machine.on_lru],
+        bounce_pages_max=machine.most_bounced,
         stuck=[
             f"{t.name} waits for {t.reason}"
             for t in machine.tasks

@@ -166,4 +166,5 @@ def test_registers_are_numbered_as_they_are_listed():
 def test_policies_are_numbered_as_they_are_listed():
     from workbench import policies
 
-    assert [getattr(policies, name.upper()) for name in CLEANING] == list(range(len(CLEANING)))
+    assert CLEANING.keys() == policies.CLEANING_SOURCES.keys()
+    assert [getattr(policies, name.upper().replace("-", "_")) for name in CLEANING] == list(range(len(CLEANING)))

@@ -106,6 +106,7 @@ def test_a_state_is_what_the_way_to_it_leads_to(scenario, design, parameters, re
         ("golden-race", "tracker=vma-common:release=backpointer,cleaning=skip/wait", {}),
         ("gup-fast-race", "tracker=bias,cleaning=wait", {}),
         ("mr-idle-fsync", f"{RANGES},longterm=migrate-first", {}),
+        ("mr-idle-fsync", "tracker=bias,cleaning=write-keep-dirty/bounce", {}),
         ("fork-cow", "v6.12", {}),
         ("wide-map", "hubbard-v1", {}),
     ],

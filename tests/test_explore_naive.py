@@ -12,9 +12,12 @@ DESIGNS = (
     "hubbard-v2",
     "v5.7",
     "v6.12",
+    "kara-bounce-2023",
     "tracker=bias,cleaning=wait,fork=ask",
     "tracker=flag,cleaning=skip,reclaim=skip",
     "tracker=pincount,cleaning=report,order=check-first,longterm=migrate-first,fork=ask",
+    "tracker=bias,cleaning=write-keep-dirty,order=check-first",
+    "tracker=pincount,cleaning=bounce",
 )
 
 

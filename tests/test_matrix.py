@@ -8,6 +8,7 @@ from verdicts import HAZARDS, reached, verdict
 
 from workbench import charts, designs, matrix
 from workbench.errors import UsageError
+from workbench.policies import WRITE_PINNED
 from workbench.verdict import HazardVerdict
 
 PLACES = ["golden-race", "wide-map", "fork-cow"]
@@ -42,7 +43,8 @@ def test_rows():
     assert rows[: len(designs.PRESETS)] == list(designs.PRESETS)
     parts = rows[len(designs.PRESETS) :]
     each = 1 + 2 * (len(matrix.POLICIES) - 1)  # who ignores pins does not ask, in whatever order
-    assert len(parts) == len(set(parts)) == len(designs.trackers()) * each
+    writing = 2 * len(matrix.WRITERS) * len(WRITE_PINNED)
+    assert len(parts) == len(set(parts)) == len(designs.trackers()) * each + writing
     assert {designs.parse(row).tracker_name for row in parts} == set(designs.trackers())
     assert set(designs.PRESETS) < set(matrix.all_designs(quick=True)) and len(matrix.all_designs(quick=True)) < 15
 

@@ -132,12 +132,14 @@ WHOLE = [
     ("wide-map", "tracker=bias", {"kswapd_rounds": 0, "flusher_rounds": 0}),
     ("wide-map", "tracker=pincount", {"count_max": 2, "kswapd_rounds": 0, "flusher_rounds": 0}),
     ("cma", "tracker=vma-common:release=backpointer", {}),
+    ("gup-fast-race", "tracker=bias,cleaning=write-keep-dirty,order=check-first", {"fsync_rounds": 0}),
 ]
 REDUCED = [
     ("golden-race", "tracker=lru-count,cleaning=ignore", {"flusher_rounds": 1, "kswapd_rounds": 0}),
     ("direct-io", "tracker=flag,cleaning=skip", {"bio_pages": 2, "journal": 0}),
     ("mr-idle-fsync", "v4.17", {"fsync_rounds": 0, "kswapd_rounds": 1, "transfers": 0}),
     ("fork-cow", "tracker=pincount", {"child_rounds": 0}),
+    ("mr-idle-fsync", "kara-bounce-2023", {"flusher_rounds": 0, "fsync_rounds": 2}),
     ("direct-io", "tracker=vma-common:release=count:charge=any,cleaning=skip", {"bio_pages": 2, "writeback_ms": 0}),
 ]
 TINY = [(*world, reduce) for world in WHOLE for reduce in (False, True)] + [(*world, True) for world in REDUCED]
@@ -202,6 +204,7 @@ DESIGNS = [
     "kara-virtual-vma",
     "v5.7",
     "v6.12",
+    "kara-bounce-2023",
     "tracker=none,cleaning=report,order=check-first,fork=ask",
     "tracker=flag,cleaning=skip,reclaim_asks=before",
     "tracker=flag-sticky,cleaning=wait,wait_asks=once,ext4=warn",
@@ -215,6 +218,9 @@ DESIGNS = [
     "tracker=vma-full:release=split,cleaning=skip/wait,order=check-first,fork=ask",
     "tracker=vma-full:release=split:early_exit=no,cleaning=skip",
     "tracker=vma-common:release=count:early_exit=no,cleaning=wait,truncate=wait",
+    "tracker=bias,cleaning=write-keep-dirty,order=check-first",
+    "tracker=pincount,cleaning=bounce",
+    "tracker=vma-common:release=backpointer,cleaning=write-keep-dirty/bounce,bounce=reserve",
 ]
 
 
@@ -281,6 +287,8 @@ MUTANTS = {
                                     "pages"),
     "a page cleaned stays tagged": (writeback, "clear_page_dirty_for_io",
                                     then(writeback.clear_page_dirty_for_io, keep_the_tag), (*RACE, WAIT), "pages"),
+    "a bounce page has nothing in it": (writeback, "ghost_read", nothing,
+                                        ("mr-idle-fsync", {}, "tracker=bias,cleaning=bounce"), "pages"),
     "fork does not write-protect": (fork, "fork_share", then(fork.fork_share, share_writable),
                                     ("fork-cow", {}, "v4.17"), "pages"),
     "migration drops a reference": (migrate, "migrate_unmap", then(migrate.migrate_unmap, forget_a_reference),

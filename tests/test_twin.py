@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 ONE_THREAD = dict(ios=24, qd=4, size_kib=24, extent_kib=12, gup_pages=4, bio_pages=2)
 TWO_THREADS = ONE_THREAD | dict(cpus=2, overlap=0.5)
 CLEANED = TWO_THREADS | dict(writeback_ms=0.15, fsync_ms=0.2, isize_ms=0.05, reclaim_ms=0.12, stable_pages=1)
-POLICIES = ("ignore", "skip", "wait", "report")
+POLICIES = ("ignore", "skip", "wait", "report", "write-keep-dirty", "bounce")
 RELEASES = ("split", "count", "backpointer")
 TRACKERS = (
     "none",
@@ -126,6 +126,7 @@ def outcome(result, world):
         "stuck": result.stuck,
         "pages": page_states(world),
         "lru": lru_from_tail(world),
+        "bounce pages": result.metrics["bounce_pages_max"],
         **{name: Counter(dict(zip(h["value"], h["count"], strict=True))) for name, h in result.histograms.items()},
     }
 
@@ -140,6 +141,7 @@ def twin_outcome(twin):
         "stuck": twin.stuck,
         "pages": twin.pages,
         "lru": twin.lru,
+        "bounce pages": twin.bounce_pages_max,
         **{name: bucketed(values) for name, values in twin.histograms.items()},
     }
 
@@ -184,13 +186,19 @@ def test_every_tracker(tracker, world):
         "cleaning=wait/report,reclaim=report,isize=skip,order=check-first,wait=unlocked,ext4=warn",
         "cleaning=wait,wait_asks=once",
         "cleaning=skip,pins=rdma",
+        "cleaning=write-keep-dirty",
+        "cleaning=write-keep-dirty/wait,order=check-first,reclaim=ignore",
+        "cleaning=bounce",
+        "cleaning=skip/bounce,bounce=reserve,isize=bounce,order=check-first",
     ],
 )
 def test_cleaning_policies(tracker, rest):
     check("direct-io", f"tracker={tracker},{rest}", seed=3, **CLEANED)
 
 
-@pytest.mark.parametrize("design", ["v4.17", "hubbard-v1", "hubbard-v2", "kara-virtual-vma", "v6.12"])
+@pytest.mark.parametrize(
+    "design", ["v4.17", "hubbard-v1", "hubbard-v2", "kara-virtual-vma", "v6.12", "kara-bounce-2023"]
+)
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -206,7 +214,18 @@ def test_presets(design, parameters):
     check("direct-io", design, seed=7, **parameters)
 
 
-@pytest.mark.parametrize("design", ["v4.17", "v6.12", "hubbard-v2", "kara-virtual-vma", "tracker=flag,cleaning=wait"])
+@pytest.mark.parametrize(
+    "design",
+    [
+        "v4.17",
+        "v6.12",
+        "hubbard-v2",
+        "kara-virtual-vma",
+        "tracker=flag,cleaning=wait",
+        "tracker=bias,cleaning=write-keep-dirty",
+        "tracker=bias,cleaning=bounce",
+    ],
+)
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -226,7 +245,18 @@ DECIDED = dict(gup_fast_steps=1, journal=1, stable_pages=1, bias=16, count_max=1
 
 
 @pytest.mark.parametrize(
-    "design", ["v4.17", "v5.7", "v6.12", "hubbard-v2", "kara-virtual-vma", "tracker=bias,cleaning=wait,journal=dropped"]
+    "design",
+    [
+        "v4.17",
+        "v5.7",
+        "v6.12",
+        "hubbard-v2",
+        "kara-virtual-vma",
+        "kara-bounce-2023",
+        "tracker=bias,cleaning=wait,journal=dropped",
+        "tracker=bias,cleaning=write-keep-dirty",
+        "tracker=bias,cleaning=bounce",
+    ],
 )
 @pytest.mark.parametrize("dirty", ["clean", "always"])
 def test_the_decisions_of_explore(design, dirty):
@@ -269,7 +299,7 @@ def period(low, high):
 
 drawn_designs = st.builds(
     "tracker={},cleaning={}/{},reclaim={},isize={},order={},reclaim_asks={},ext4={},wait={},wait_asks={},journal={},"
-    "pins={}".format,
+    "bounce={},pins={}".format,
     st.sampled_from(TRACKERS),
     *[st.sampled_from(POLICIES)] * 4,
     st.sampled_from(["write-protect-first", "check-first"]),
@@ -278,6 +308,7 @@ drawn_designs = st.builds(
     st.sampled_from(["locked", "unlocked"]),
     st.sampled_from(["again", "once"]),
     st.sampled_from(["held", "dropped"]),
+    st.sampled_from(["plain", "reserve"]),
     st.sampled_from(["all", "all", "rdma"]),
 )
 drawn_parameters = st.fixed_dictionaries(
@@ -363,6 +394,16 @@ module.act_on_no = lambda world, task, p: None
 from workbench.trackers import virtual_vma as module
 module._mark_first = lambda world, r: None
 """,
+    "dma-disturbs-a-bounce-page": """
+from workbench.mm import bio as module
+land = module._land
+def into_bounce_page(world, page):
+    flags = page["flags"].copy()
+    page["flags"] &= ~module.BOUNCED
+    land(world, page)
+    page["flags"] = flags
+module._land = into_bounce_page
+""",
     "last-woken-runs-first": """
 from workbench import clock as module
 enqueue = module._enqueue
@@ -377,6 +418,7 @@ def test_mutants_are_caught(mutant):
     code = MUTANTS[mutant] + (
         "import test_twin\n"
         "designs = ['v4.17', 'kara-virtual-vma', 'tracker=bias,cleaning=wait,wait_asks=once']\n"
+        "designs += ['tracker=bias,cleaning=bounce']\n"
         "found = [test_twin.differences('direct-io', d, 1, test_twin.CLEANED) for d in designs]\n"
         "print('CAUGHT' if any(found) else 'MISSED')\n"
     )

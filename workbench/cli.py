@@ -231,10 +231,9 @@ def _file_of(module: Any) -> str:
 
 
 def _policies() -> list[_Entry]:
-    from workbench import policies
+    from workbench.policies import CLEANING, CLEANING_SOURCES
 
-    source = f"{policies.__doc__}".partition("(")[2].partition(")")[0]
-    return [_Entry(name, what, source) for name, what in policies.CLEANING.items()]
+    return [_Entry(name, what, CLEANING_SOURCES[name]) for name, what in CLEANING.items()]
 
 
 def _scenarios() -> list[_Entry]:

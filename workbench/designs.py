@@ -31,6 +31,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "wait": ("locked", "unlocked"),
     "journal": ("held", "dropped"),
     "wait_asks": ("again", "once"),
+    "bounce": ("plain", "reserve"),
     "longterm": tuple(LONGTERM),
     "pins": ("all", "none", "dio", "rdma"),
     "fork": ("share", "ask"),
@@ -76,6 +77,9 @@ class Design:
         Policy ``wait`` holds the page lock, and the journal handle, while it waits.
     wait_once : bool
         Policy ``wait`` does not ask again after it has waited.
+    bounce_cleans : bool
+        A page that policy ``bounce`` writes passes through clean, so that who makes it dirty again can reserve space
+        for that in ->page_mkwrite (Chinner 2023-02-15).
     longterm : frozenset of str
         Rules for long-term pins (`policies.LONGTERM`).
     pins : frozenset of str
@@ -101,6 +105,7 @@ class Design:
     wait_locked: bool = True
     wait_journal: bool = True
     wait_once: bool = False
+    bounce_cleans: bool = False
     longterm: frozenset[str] = frozenset({"allow"})
     pins: frozenset[str] = frozenset(CALLERS_THAT_PIN)
     fork_asks: bool = False
@@ -117,6 +122,10 @@ PRESETS = {
     "v5.7": "tracker=bias,cleaning=ignore,pins=rdma,longterm=refuse-dax+migrate-cma,truncate=wait",
     "v6.12": "tracker=bias,cleaning=ignore,reclaim=skip,reclaim_asks=after,ext4=warn,"
     "longterm=refuse+refuse-dax+migrate-first,fork=ask,truncate=wait",
+    # On top of v6.2. folio_clear_dirty_for_io() skips for WB_SYNC_NONE alone, after folio_mkclean(); for WB_SYNC_ALL it
+    # clears the dirty flag as ever (3/5), and the block layer bounces (4/5, 5/5). ext4 loses its warning again (2/5).
+    "kara-bounce-2023": "tracker=bias,cleaning=skip/bounce,bounce=reserve,reclaim=skip,reclaim_asks=after,"
+    "longterm=refuse-dax+migrate-first,fork=ask,truncate=wait",
 }
 PRESET_SOURCES = {
     "v4.17": "the kernel that the 2018 reports are about: nobody can tell a pin",
@@ -125,6 +134,7 @@ PRESET_SOURCES = {
     "kara-virtual-vma": "Kara 2018-06-19 to 06-25: range in i_mmap; per-caller table of 2018-06-28",
     "v5.7": "3faa52c03f44: bias for FOLL_PIN, which direct IO does not use yet; nobody asks; DAX truncation waits",
     "v6.12": "v6.12 mm/gup.c, mm/vmscan.c: bias; only reclaim asks; ext4 warns and drops (2022)",
+    "kara-bounce-2023": "Kara RFC 2023-02-09, 20230209121046.25360-1-jack@suse.cz: flusher skips, fsync bounces",
 }
 
 
@@ -191,6 +201,7 @@ def _from_parts(name: str, text: str) -> Design:
         wait_locked=chosen("wait") == "locked",
         wait_journal=chosen("journal") == "held",
         wait_once=chosen("wait_asks") == "once",
+        bounce_cleans=chosen("bounce") == "reserve",
         longterm=_several("longterm", parts.get("longterm", "allow"), LONGTERM),
         pins=_several("pins", parts.get("pins", "all"), ("all", "none", *CALLERS_THAT_PIN)),
         fork_asks=chosen("fork") == "ask",

@@ -306,6 +306,8 @@ def _design_variants(small: SmallWorld) -> Iterator[tuple[str, str, designs.Desi
         neither = turned(wait_locked=not chosen.wait_locked, wait_journal=not chosen.wait_journal)
         yield both, held[chosen.wait_journal], neither
         yield "wait.asks", ("again", "once")[chosen.wait_once], turned(wait_once=not chosen.wait_once)
+    if "bounce" in (chosen.none, chosen.all):
+        yield "bounce", ("plain", "reserve")[chosen.bounce_cleans], turned(bounce_cleans=not chosen.bounce_cleans)
     if chosen.reclaim != "ignore" and "kswapd" in small.names:
         asks = {"before": "after", "after": "before"}[chosen.reclaim_asks]
         yield "reclaim_asks", chosen.reclaim_asks, turned(reclaim_asks=asks)

@@ -1,8 +1,8 @@
 """The decision matrix: designs × what must not happen, and what each costs. All explored and counted, nothing typed in.
 
-Rows are the presets, and every tracker with every cleaning policy and order. A hazard's cell is the worst verdict over
-the scenarios' small worlds. The other criteria come from such searches, and from counters of two short runs of
-`simulate`.
+Rows are the presets, every tracker with every cleaning policy and order, and two trackers with the policies that write
+a pinned page. A hazard's cell is the worst verdict over the scenarios' small worlds. The other criteria come from such
+searches, and from counters of two short runs of `simulate`.
 """
 
 import dataclasses
@@ -20,14 +20,16 @@ from tqdm import tqdm
 
 from workbench import charts, designs
 from workbench.errors import UsageError, nearest
-from workbench.policies import CLEANING
+from workbench.policies import CLEANING, WRITE_PINNED
 from workbench.provenance import plain, provenance
 from workbench.scenarios import SCENARIOS
 from workbench.tables import number
 from workbench.verdict import VERDICTS, Verdict
 
 BASE = "tracker=none,cleaning=ignore"  # what others are compared with
-POLICIES = (*CLEANING, "skip/wait")
+POLICIES = (*(name for name in CLEANING if name not in WRITE_PINNED), "skip/wait")
+# What writing a pinned page comes to turns little on who says that it is pinned: a few rows show it.
+WRITERS = ("bias", "vma-common:release=backpointer")
 ORDERS = designs.PARTS["order"]
 QUICK = (
     *designs.PRESETS,
@@ -66,12 +68,13 @@ def all_designs(quick: bool = False) -> list[str]:
     -------
     list of str
         The presets; then each tracker × cleaning policy (one for all callers; or skip for WB_SYNC_NONE and wait for
-        WB_SYNC_ALL) × order, but for the order where nobody asks.
+        WB_SYNC_ALL) × order, but for the order where nobody asks; then `WRITERS` × `policies.WRITE_PINNED` × order.
     """
     if quick:
         return list(QUICK)
     names = list(designs.PRESETS)
-    for tracker, policy, order in product(designs.trackers(), POLICIES, ORDERS):
+    pairs = [*product(designs.trackers(), POLICIES), *product(WRITERS, WRITE_PINNED)]
+    for (tracker, policy), order in product(pairs, ORDERS):
         if policy != "ignore" or order == ORDERS[0]:
             names.append(f"tracker={tracker},cleaning={policy}" + (f",order={order}" if policy != "ignore" else ""))
     return names

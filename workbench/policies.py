@@ -1,8 +1,12 @@
-"""What a cleaner does with a pinned page, per caller (Kara, 2018-06-28, 20180628091743.khhta7nafuwstd3m@quack2).
+"""What a cleaner does with a pinned page, per caller.
 
 ``ignore``: clean it all the same (v4.17, and generic writeback to this day). ``skip``: leave it dirty and
-go on. ``wait``: wait until the pin is gone. ``report``: leave it dirty and let fsync return an error. Reclaim
-neither waits nor reports: for it ``wait`` and ``report`` are ``skip``; of the others only fsync's caller sees an error.
+go on. ``wait``: wait until the pin is gone. ``report``: leave it dirty and let fsync return an error.
+``write-keep-dirty``: write what is there, and leave it dirty, so that the next round writes it again. ``bounce``:
+copy it and write the copy, which no device changes.
+
+Reclaim neither waits, reports nor writes: for it all but ``ignore`` are ``skip``. ``pagecache_isize_extended`` writes
+nothing either: for it the last two are ``skip``. Of errors only fsync's caller hears.
 """
 
 CLEANING = {
@@ -10,8 +14,21 @@ CLEANING = {
     "skip": "leave the page dirty and go on with the next",
     "wait": "wait until the tracker no longer says pinned",
     "report": "leave the page dirty; fsync returns an error",
+    "write-keep-dirty": "write the page as it is, and leave it dirty",
+    "bounce": "write a copy of the page, and leave the page dirty (bounce=reserve: clean)",
 }
-IGNORE, SKIP, WAIT, REPORT = range(len(CLEANING))
+IGNORE, SKIP, WAIT, REPORT, WRITE_KEEP_DIRTY, BOUNCE = range(len(CLEANING))
+_TABLE = "Kara 2018-06-28, 20180628091743.khhta7nafuwstd3m@quack2"
+CLEANING_SOURCES = {
+    "ignore": _TABLE,
+    "skip": _TABLE,
+    "wait": _TABLE,
+    "report": _TABLE,
+    "write-keep-dirty": "Kara 2018-07-10, 20180710082100.mkdwngdv5kkrcz6n@quack2; Wilcox 2025-04-10",
+    "bounce": "Wilcox 2018-07-09, 20180709200049.GA5335@bombadil; Kara 2023-02-09, 20230209121046.25360-1-jack@suse.cz",
+}
+# Policies that write a pinned page.
+WRITE_PINNED = ("write-keep-dirty", "bounce")
 # Which callers a policy is given for, as a design names them.
 CALLERS = {
     "none": "writeback with WB_SYNC_NONE: the flusher",

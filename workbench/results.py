@@ -69,6 +69,7 @@ UNITS: dict[str, Metric] = {
     "ranges_left": _count("ranges still live at the end"),
     "stale_pages": _count("pages said to be pinned at the end without a pin"),
     "tracking_bytes_max": _count("largest memory held by tracking", "B"),
+    "bounce_pages_max": _count("largest number of bounce pages in use"),
     "outlive_mean_ns": Metric("ns", "mean time a range outlives its first released page"),
     "outlive_p99_ns": Metric("ns", "p99 time a range outlives its first released page"),
     "unpin_delay_mean_ns": Metric("ns", "mean time from completion to the pin being gone"),

@@ -19,7 +19,7 @@ from workbench.errors import UsageError, nearest
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED
 from workbench.mm.packing import MAX_PAGES
-from workbench.mm.page import FLAGS, PG_CACHED, PG_LOCKED, PG_LRU, PG_PRIVATE, PG_WRITEBACK, TAG_WRITEBACK
+from workbench.mm.page import BOUNCED, FLAGS, PG_CACHED, PG_LOCKED, PG_LRU, PG_PRIVATE, PG_WRITEBACK, TAG_WRITEBACK
 from workbench.mm.programs import M_IDLE, PROGRAMS, RDMA_PROGRAM, step_name
 from workbench.mm.world import DEAD, IDLE, RUNNABLE, SLEEPING, WAIT_FORK, WAITING, WAITS, World, bucket_values
 from workbench.scenarios import SCENARIOS
@@ -341,8 +341,9 @@ def check_conservation(tracker: Any, world: World) -> None:
     _expect("pages on the LRU", int(sys[R.LRU_PAGES]), int(np.count_nonzero(on_lru)))
     _expect("bio rows in use", 0, len(world.bio) - _free_bios(world))
     _expect("pages that are locked", 0, int(sys[R.PAGES_LOCKED]))
-    under_writeback = (page["flags"] & (PG_WRITEBACK | TAG_WRITEBACK)) != 0
+    under_writeback = (page["flags"] & (PG_WRITEBACK | TAG_WRITEBACK | BOUNCED)) != 0
     _expect("pages under writeback", 0, int(np.count_nonzero(under_writeback)))
+    _expect("bounce pages in use", 0, int(sys[R.BOUNCE_PAGES]))
     _expect("device tags in use", 0, int(sys[R.TAGS] - sys[R.TAGS_FREE]))
     left = int(np.count_nonzero(world.node["kind"] == KIND_PINNED))
     _expect("pinned ranges that stay", left if _ranges_may_stay(tracker, world) else ranges, left)
@@ -466,6 +467,7 @@ def _counted(world: World) -> dict[str, Any]:
         "ranges_max": int(sys[R.PEAK_RANGES]),
         "ranges_left": int(sys[R.LIVE_RANGES]),
         "tracking_bytes_max": int(sys[R.PEAK_BYTES]),
+        "bounce_pages_max": int(sys[R.PEAK_BOUNCE]),
     }
 
 

@@ -14,6 +14,7 @@ from workbench.mm.frames import put_page
 from workbench.mm.gup import learns, locked_batch
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.page import (
+    BOUNCED,
     COPY_READ,
     KNOWN,
     KNOWN_IN_COPY,
@@ -26,8 +27,8 @@ from workbench.mm.page import (
     PG_WAITERS,
     PG_WRITEBACK,
     TAG_WRITEBACK,
-    WANTED,
     WANTED_IN_COPY,
+    ghost_read,
     ghost_unpin,
     ghost_write,
     has,
@@ -367,14 +368,13 @@ def dio_submit_bio(world, t):
 
 @jit
 def device_start(world, b):
-    """The device begins with a bio; a writeback's pages are read now, at one instant."""
+    """The device begins with a bio; a writeback's pages are read now, at one instant, but for bounced ones."""
     row = at(world.bio, b)
     row["at_device"] = AT_STARTED
     if row["op"] == WRITEBACK:
         for p in range(row["page"], row["page"] + row["nr_pages"]):
-            page = page_of(world, p)
-            page["ghost_data"] &= ~NEWER_THAN_COPY
-            page["ghost_data"] |= COPY_READ | (page["ghost_data"] & (KNOWN | WANTED)) * (KNOWN_IN_COPY // KNOWN)
+            if not has(page_of(world, p), BOUNCED):
+                ghost_read(page_of(world, p))
 
 
 @jit
@@ -409,7 +409,7 @@ def device_done(world, b):
 def _land(world, page):
     """DMA changes a page."""
     ghost_write(page)
-    if has(page, PG_WRITEBACK):
+    if has(page, PG_WRITEBACK) and not has(page, BOUNCED):
         world.sys[R.UNSTABLE_WRITE] += 1
     if not has(page, PG_CACHED | PG_ANON):
         world.sys[R.TRUNCATE_WRITE] += 1
@@ -601,7 +601,9 @@ def end_page_writeback(world, t):
     world.sys[R.WRITTEN] += row["nr_pages"]
     for p in range(row["page"], row["page"] + row["nr_pages"]):
         page = page_of(world, p)
-        page["flags"] &= ~(PG_WRITEBACK | TAG_WRITEBACK)
+        if has(page, BOUNCED):
+            world.sys[R.BOUNCE_PAGES] -= 1
+        page["flags"] &= ~(PG_WRITEBACK | TAG_WRITEBACK | BOUNCED)
         in_copy = page["ghost_data"] & (KNOWN_IN_COPY | WANTED_IN_COPY)
         page["ghost_data"] &= ~(COPY_READ | in_copy | in_copy // (KNOWN_IN_COPY // KNOWN))
         if not page["ghost_data"] & NEWER_THAN_COPY:

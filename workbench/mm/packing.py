@@ -25,7 +25,7 @@ def put(word, value, bits):
 @inline
 def page_fits(page):
     """Whether the page's counts fit their fields."""
-    wide = page["_refcount"] >> 10 | (page["_mapcount"] + 1) >> 5 | page["_pincount"] >> 5 | page["ghost_pins"] >> 4
+    wide = page["_refcount"] >> 10 | (page["_mapcount"] + 1) >> 5 | page["_pincount"] >> 4 | page["ghost_pins"] >> 4
     return wide == 0
 
 
@@ -35,7 +35,7 @@ def pack_page(page):
     word = int(page["flags"])
     word = put(word, int(page["_refcount"]), 10)
     word = put(word, int(page["_mapcount"]) + 1, 5)
-    word = put(word, int(page["_pincount"]), 5)
+    word = put(word, int(page["_pincount"]), 4)
     word = put(word, int(page["ghost_pins"]), 4)
     word = put(word, int(page["ghost_data"]), 8)
     word = put(word, int(page["lru_next"]), 6)
@@ -49,10 +49,10 @@ def unpack_page(page, word):
     page["lru_next"] = word >> 6 & 63
     page["ghost_data"] = word >> 12 & 255
     page["ghost_pins"] = word >> 20 & 15
-    page["_pincount"] = word >> 24 & 31
-    page["_mapcount"] = (word >> 29 & 31) - 1
-    page["_refcount"] = word >> 34 & 1023
-    page["flags"] = word >> 44
+    page["_pincount"] = word >> 24 & 15
+    page["_mapcount"] = (word >> 28 & 31) - 1
+    page["_refcount"] = word >> 33 & 1023
+    page["flags"] = word >> 43
 
 
 @inline

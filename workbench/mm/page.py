@@ -28,6 +28,7 @@ FLAGS = (
     "CMA",  # the frame lies in a CMA area
     "CHILD_present",  # the child's PTE
     "CHILD_write",
+    "BOUNCED",  # what is written of it is a bounce page
 )
 (
     PG_LOCKED,
@@ -49,13 +50,14 @@ FLAGS = (
     FRAME_CMA,
     CHILD_PRESENT,
     CHILD_WRITE,
+    BOUNCED,
 ) = (1 << bit for bit in range(len(FLAGS)))
 
 # Ghost: how the page's three contents relate.
 NEWER_THAN_DISK = 1
-NEWER_THAN_COPY = 2  # changed since the disk read it for the writeback in flight
+NEWER_THAN_COPY = 2  # changed since it was read for the writeback in flight, by the disk or into a bounce page
 EVER_PINNED = 4
-COPY_READ = 8  # the disk has read it for the writeback in flight
+COPY_READ = 8  # it has been read for the writeback in flight
 # What a caller knows to be complete, or fsync found so when it was called, and is not on disk; or only in the copy.
 KNOWN, KNOWN_IN_COPY, WANTED, WANTED_IN_COPY = 16, 32, 64, 128
 
@@ -215,6 +217,13 @@ def mark_dirty(world, page):
 def ghost_write(page):
     """Somebody changed the page's memory."""
     page["ghost_data"] |= NEWER_THAN_DISK | NEWER_THAN_COPY
+
+
+@inline
+def ghost_read(page):
+    """What is in the page now is what the writeback in flight writes."""
+    page["ghost_data"] &= ~NEWER_THAN_COPY
+    page["ghost_data"] |= COPY_READ | (page["ghost_data"] & (KNOWN | WANTED)) * (KNOWN_IN_COPY // KNOWN)
 
 
 @inline

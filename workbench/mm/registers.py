@@ -39,6 +39,8 @@ COUNTERS = {
     "END_WRITEBACK": "page's writeback ended",
     "RECLAIM_PAGE": "page taken up by shrink_page_list",
     "PIN_TEST": "tracker asked whether a page is pinned",
+    "BOUNCE_COPY": "page copied to a bounce page",
+    "BOUNCE_BIO": "writeback bio with bounce pages in it",
     # Counts that cost nothing by themselves.
     "PINS": "page pinned",
     "UNPINS": "page unpinned",
@@ -53,6 +55,7 @@ COUNTERS = {
     "DEFERRED_DIRTY": "bio given to bio_dirty_fn because a page was clean",
     "DEFERRED_UNPIN": "bio whose release was deferred to a kworker",
     "CLEANED": "page cleaned for IO",
+    "KEPT_DIRTY": "pinned page put under writeback and left dirty",
     "WRITTEN": "page written back",
     "SKIPPED": "pinned page skipped by a cleaner",
     "WAITED": "wait of a cleaner for a pin",
@@ -142,6 +145,9 @@ REGISTERS = {
     "JOURNAL_HANDLES": "journal handles held",
     "WAIT_JOURNAL_HELD": "1: policy 'wait' keeps the journal handle while it waits",
     "WAIT_ONCE": "1: policy 'wait' does not ask again after it has waited",
+    "BOUNCE_CLEANS": "1: policy 'bounce' has the page pass through clean",
+    "BOUNCE_PAGES": "bounce pages in use now",
+    "PEAK_BOUNCE": "most bounce pages at any time",
     "LONGTERM": "rules for long-term pins: LONGTERM_* of policies.py, added up",
     "COUNT_MAX": "greatest value that a reference or pin count can have",
     "FRAMES": "1: one virtual page, and every row is a frame that it may have",
@@ -176,11 +182,11 @@ _registers = list(REGISTERS)
     RB_VISITED, RB_ROTATIONS, SUBMIT_IO, GUP_CALL, GUP_PAGE, ATOMIC, PUT_PAGE, FAULT, PTE_UPDATE, TLB_FLUSH,
     SPIN_LOCK, RWSEM, PAGE_LOCK, LRU_ISOLATE, LRU_PUTBACK, ALLOC, FREE, BIO_ALLOC, BIO_PAGE, SUBMIT_BIO,
     INTERRUPT, BIO_ENDIO, DIO_COMPLETE, REAP, QUEUE_WORK, WORK_ITEM, SWITCH, SET_DIRTY, TAG_SCAN, WRITEPAGE,
-    END_WRITEBACK, RECLAIM_PAGE, PIN_TEST, PINS, UNPINS, DIOS, BIOS, RANGES, RANGES_GONE, SPLITS, SHRINKS,
-    AMBIGUOUS, UNATTRIBUTED, DEFERRED_DIRTY, DEFERRED_UNPIN, CLEANED, WRITTEN, SKIPPED, WAITED, REPORTED,
-    FSYNCS, FSYNC_ERRORS, UNMAPPED, BUFFERS_DROPPED, FREED, KEPT, KEPT_PINNED, REFUSED, MIGRATED, NOT_MIGRATED,
-    COW_COPIES, TRUNCATED_PAGES, BUFFERLESS_DIRTY, FS_BUG, DATA_DROPPED, UNSTABLE_WRITE, MISSED_PIN, LOST_UPDATE,
-    STALE_PIN, FALSE_PIN, FSYNC_LIE, COW_ALIAS, TRUNCATE_WRITE, COUNT_OVERFLOW, UNMOVABLE,
+    END_WRITEBACK, RECLAIM_PAGE, PIN_TEST, BOUNCE_COPY, BOUNCE_BIO, PINS, UNPINS, DIOS, BIOS, RANGES, RANGES_GONE,
+    SPLITS, SHRINKS, AMBIGUOUS, UNATTRIBUTED, DEFERRED_DIRTY, DEFERRED_UNPIN, CLEANED, KEPT_DIRTY, WRITTEN, SKIPPED,
+    WAITED, REPORTED, FSYNCS, FSYNC_ERRORS, UNMAPPED, BUFFERS_DROPPED, FREED, KEPT, KEPT_PINNED, REFUSED, MIGRATED,
+    NOT_MIGRATED, COW_COPIES, TRUNCATED_PAGES, BUFFERLESS_DIRTY, FS_BUG, DATA_DROPPED, UNSTABLE_WRITE, MISSED_PIN,
+    LOST_UPDATE, STALE_PIN, FALSE_PIN, FSYNC_LIE, COW_ALIAS, TRUNCATE_WRITE, COUNT_OVERFLOW, UNMOVABLE,
 ) = range(len(_counters))  # fmt: skip
 
 (
@@ -190,8 +196,9 @@ _registers = list(REGISTERS)
     EXTENT_PAGES, STABLE_PAGES, FS_BUG_ON, CLEAN_NONE, CLEAN_ALL, CLEAN_RECLAIM, CLEAN_ISIZE, CHECK_FIRST,
     WAIT_LOCKED, RECLAIM_BEFORE, LIVE_RANGES, PEAK_RANGES, PEAK_BYTES, PINNED_PAGES, PAGES_LOCKED, LAST_DONE,
     GUP_FAST_STEPS, PIN_DIO, PIN_RDMA, DIRTY_ALWAYS, DIRTY_ON_RELEASE, JOURNAL, JOURNAL_HANDLES, WAIT_JOURNAL_HELD,
-    WAIT_ONCE, LONGTERM, COUNT_MAX, FRAMES, MOVABLE, DAX, TRUNCATED, TRUNCATE_WAITS, TRUNCATED_LOST, MMAP_READERS,
-    MMAP_WRITER, SEQ, SEQ_CHECKED, HAS_PINNED, FORK_ASKS, SYNC_PAGES, SYNC_ANY, WATCH, CHOICE, CHOICES,
+    WAIT_ONCE, BOUNCE_CLEANS, BOUNCE_PAGES, PEAK_BOUNCE, LONGTERM, COUNT_MAX, FRAMES, MOVABLE, DAX, TRUNCATED,
+    TRUNCATE_WAITS, TRUNCATED_LOST, MMAP_READERS, MMAP_WRITER, SEQ, SEQ_CHECKED, HAS_PINNED, FORK_ASKS, SYNC_PAGES,
+    SYNC_ANY, WATCH, CHOICE, CHOICES,
 ) = range(len(_counters), len(_counters) + len(_registers))  # fmt: skip
 
 COST = len(_counters) + len(_registers)

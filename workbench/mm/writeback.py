@@ -2,9 +2,10 @@
 
 Pages are found by PAGECACHE_TAG_DIRTY, locked, looked at (ext4 looks for buffers right here), write-protected
 by ``page_mkclean`` under ``i_mmap_rwsem``, and asked about, in the order that the design names; then
-``clear_page_dirty_for_io``, ``set_page_writeback``, unlock. Neighbours share a bio. An extending truncate
+``clear_page_dirty_for_io``, ``set_page_writeback``, unlock. Neighbours share a bio. A pinned page may be written too,
+itself or a bounce page with its contents, and stays dirty then. An extending truncate
 (pagecache_isize_extended) locks and write-protects one page, and leaves it dirty.
-Sources: v4.17 mm/page-writeback.c write_cache_pages, fs/ext4/inode.c ext4_writepage, mm/truncate.c.
+Sources: v4.17 mm/page-writeback.c write_cache_pages, fs/ext4/inode.c ext4_writepage, mm/truncate.c, block/bounce.c.
 """
 
 from workbench.accelerate import at, inline, jit, step
@@ -14,6 +15,7 @@ from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.i_mmap import page_mkclean as rmap_mkclean
 from workbench.mm.page import (
     BH_DIRTY,
+    BOUNCED,
     COPY_READ,
     EVER_PINNED,
     KNOWN,
@@ -28,6 +30,7 @@ from workbench.mm.page import (
     TAG_WRITEBACK,
     WANTED,
     WANTED_IN_COPY,
+    ghost_read,
     has,
     lock_page,
     page_of,
@@ -64,7 +67,7 @@ from workbench.mm.world import (
     wait,
     wake_all,
 )
-from workbench.policies import IGNORE, REPORT, SKIP, WAIT
+from workbench.policies import BOUNCE, IGNORE, REPORT, SKIP, WAIT, WRITE_KEEP_DIRTY
 from workbench.trackers.protocol import RANGE_BEFORE, is_pinned
 
 SYNC_NONE, SYNC_ALL, ISIZE = range(3)  # who cleans
@@ -244,6 +247,12 @@ def _policy(world, task):
     return world.sys[R.CLEAN_ALL] if task["caller"] == SYNC_ALL else world.sys[R.CLEAN_NONE]
 
 
+@inline
+def _writes_pinned(policy):
+    """Whether a cleaner writes a pinned page, which it write-protects whatever the order."""
+    return policy == WRITE_KEEP_DIRTY or policy == BOUNCE
+
+
 @jit
 def writeback_i_mmap_lock(world, t):
     """Take ``i_mmap_rwsem`` for reading."""
@@ -279,8 +288,8 @@ def ask(tracker, world, t):
     if not task["answer"]:
         task["wait_kind"] = WAIT_NONE
         task["told_no"] = page_of(world, p)["ghost_pins"] == 0
-    write_protect = world.sys[R.CHECK_FIRST] and not task["answer"]
-    task["pc"] = F_MKCLEAN if write_protect else F_I_MMAP_UNLOCK
+    write_protect = not task["answer"] or _writes_pinned(_policy(world, task))
+    task["pc"] = F_MKCLEAN if world.sys[R.CHECK_FIRST] and write_protect else F_I_MMAP_UNLOCK
 
 
 @step
@@ -329,7 +338,7 @@ def writeback_i_mmap_unlock(world, t):
 
 @jit
 def decide(world, t):
-    """Clean the page, or do with a pinned one what the policy says."""
+    """Write the page, or do with a pinned one what the policy says."""
     task = at(world.task, t)
     p = int(task["page"])
     policy = _policy(world, task)
@@ -338,6 +347,8 @@ def decide(world, t):
             _leave_page(world, task)
         else:
             task["pc"] = F_CLEAR_DIRTY
+    elif _writes_pinned(policy):
+        task["pc"] = F_CLEAR_DIRTY
     elif policy == SKIP:
         world.sys[R.SKIPPED] += 1
         _leave_page(world, task)
@@ -370,7 +381,12 @@ def decide(world, t):
 
 @jit
 def clear_page_dirty_for_io(world, t):
-    """TestClearPageDirty, set_page_writeback, unlock; the page joins the bio of its neighbours."""
+    """TestClearPageDirty, set_page_writeback, unlock; the page joins the bio of its neighbours.
+
+    A pinned page comes here by policies that write it: it stays dirty, with the tag, as nobody will say when the device
+    has changed it again. But if it is bounced on behalf of a filesystem that reserves space for each time that it is
+    made dirty, it has to become clean (Chinner 2023-02-15; so does Kara's RFC, 20230209123206.3548-3-jack@suse.cz).
+    """
     task = at(world.task, t)
     p = int(task["page"])
     b = task["bio"]
@@ -384,11 +400,29 @@ def clear_page_dirty_for_io(world, t):
     act_on_no(world, task, p)
     page = page_of(world, p)
     page["ghost_data"] &= ~COPY_READ
-    page["flags"] &= ~(PG_DIRTY | BH_DIRTY | TAG_DIRTY)
     page["flags"] |= PG_WRITEBACK | TAG_WRITEBACK
     tally(world, R.WRITEPAGE, 1)
-    world.sys[R.CLEANED] += 1
+    pinned = task["answer"] != 0
+    bounced = pinned and _policy(world, task) == BOUNCE
+    if bounced:
+        _bounce(world, page)
+    if pinned and not (bounced and world.sys[R.BOUNCE_CLEANS]):
+        world.sys[R.KEPT_DIRTY] += 1
+    else:
+        page["flags"] &= ~(PG_DIRTY | BH_DIRTY | TAG_DIRTY)
+        world.sys[R.CLEANED] += 1
     _leave_page(world, task)
+
+
+@inline
+def _bounce(world, page):
+    """Copy the page, at one instant, to a bounce page, which the device will read in its place."""
+    sys = world.sys
+    page["flags"] |= BOUNCED
+    ghost_read(page)
+    tally(world, R.BOUNCE_COPY, 1)
+    sys[R.BOUNCE_PAGES] += 1
+    sys[R.PEAK_BOUNCE] = max(sys[R.PEAK_BOUNCE], sys[R.BOUNCE_PAGES])
 
 
 @jit
@@ -414,9 +448,20 @@ def writeback_submit_bio(world, t):
     if world.sys[R.TAGS_FREE] == 0:
         wait(task, WAIT_TAG, -1)
         return
+    if _has_bounced(world, task["bio"]):
+        tally(world, R.BOUNCE_BIO, 1)
     device_push(world, task["bio"])
     task["bio"] = -1
     task["pc"] = F_FIND
+
+
+@jit
+def _has_bounced(world, b):
+    row = at(world.bio, b)
+    for p in range(row["page"], row["page"] + row["nr_pages"]):
+        if has(page_of(world, p), BOUNCED):
+            return True
+    return False
 
 
 @jit

@@ -45,6 +45,7 @@ from workbench.policies import (
     LONGTERM_MIGRATE_CMA,
     LONGTERM_REFUSE,
     LONGTERM_REFUSE_DAX,
+    WRITE_PINNED,
 )
 
 COUNT_MAX = 2**31 - 1  # atomic_t
@@ -351,12 +352,13 @@ def apply_design(world: World, design: Any) -> None:
     number = {name: i for i, name in enumerate(CLEANING)}
     sys = world.sys
     sys[R.CLEAN_NONE], sys[R.CLEAN_ALL] = number[design.none], number[design.all]
-    sys[R.CLEAN_RECLAIM], sys[R.CLEAN_ISIZE] = number[design.reclaim], number[design.isize]
+    sys[R.CLEAN_RECLAIM] = number[design.reclaim]
+    sys[R.CLEAN_ISIZE] = number["skip" if design.isize in WRITE_PINNED else design.isize]
     sys[R.CHECK_FIRST] = design.order == "check-first"
     sys[R.RECLAIM_BEFORE] = design.reclaim_asks == "before"
     sys[R.FS_BUG_ON] = design.fs_bug
     sys[R.WAIT_LOCKED], sys[R.WAIT_JOURNAL_HELD] = design.wait_locked, design.wait_journal
-    sys[R.WAIT_ONCE] = design.wait_once
+    sys[R.WAIT_ONCE], sys[R.BOUNCE_CLEANS] = design.wait_once, design.bounce_cleans
     sys[R.PIN_DIO] &= "dio" in design.pins  # a scenario may have a caller that takes plain references all the same
     sys[R.PIN_RDMA] &= "rdma" in design.pins
     sys[R.FORK_ASKS], sys[R.TRUNCATE_WAITS] = design.fork_asks, design.truncate_waits

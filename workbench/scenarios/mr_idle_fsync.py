@@ -30,6 +30,8 @@ PARAMETERS = (
     *COMMON,
 )
 SMALL = common.SMALL | {"dereg": 1} | dict.fromkeys(("flusher_us", "fsync_us", "kswapd_us", "period_us"), 0.0)
+# A policy that only fsync follows takes two of them: what the first one cleans, the second one misses.
+ALSO = ({"flusher_rounds": 0, "fsync_rounds": 2},)
 HAZARDS = (
     "bufferless-dirty", "lost-update", "unstable-write", "fsync-lie", "missed-pin", "stale-pin", "false-pin",
     "deadlock", "stall",
