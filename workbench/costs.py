@@ -106,6 +106,11 @@ _ASSUMED = {
     "END_WRITEBACK": (90, "test-and-clear, tag, statistics"),
     "RECLAIM_PAGE": (250, "shrink_page_list around the named steps"),
     "PIN_TEST": (2, "a load and a compare"),
+    "INVALIDATE": (5000, "MMU notifier: the device drops its mapping, and says when it is done with it"),
+    "DEVICE_FAULT": (
+        200_000,
+        "a device's page fault, over its event queue and driver; GUP and the fault itself come on top",
+    ),
 }
 
 _CALIBRATED = {
@@ -147,6 +152,7 @@ def _bounce() -> dict[str, Cost]:
     copy = (BOUNCED_1M_SYS - WRITE_1M_SYS) * 1e9 / (WRITE_1M_MIB_S * PAGES_PER_MIB)
     bio = 1e9 / PAGES_PER_MIB * (1 / BOUNCED_4K_MIB_S - 1 / WRITE_4K_MIB_S) - copy
     return {
+        "PRIVATE_COPY": Cost(copy, "assumed", "as much as a copy to a bounce page"),
         "BOUNCE_COPY": Cost(copy, "derived", f"1 MiB writes at 1992 MiB/s: sys 9.1 to 19.1 %, by pages; {HELLWIG}"),
         "BOUNCE_BIO": Cost(bio, "derived", f"4 KiB writes: 882 to 750 MiB/s (-15 %), less the copy; {HELLWIG}"),
     }

@@ -15,7 +15,7 @@ from typing import Any
 
 import workbench.trackers
 from workbench.errors import UsageError, nearest
-from workbench.policies import CLEANING, LONGTERM
+from workbench.policies import CLEANING, LEASE_END, LONGTERM
 from workbench.trackers import virtual_vma
 from workbench.trackers.protocol import AFTER_WALK, FIELDS, IN_GUP, RANGE_AFTER, RANGE_BEFORE
 
@@ -33,6 +33,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "wait_asks": ("again", "once"),
     "bounce": ("plain", "reserve"),
     "longterm": tuple(LONGTERM),
+    "lease": tuple(LEASE_END),
     "pins": ("all", "none", "dio", "rdma"),
     "fork": ("share", "ask"),
     "truncate": ("ignore", "wait"),
@@ -82,6 +83,8 @@ class Design:
         for that in ->page_mkwrite (Chinner 2023-02-15).
     longterm : frozenset of str
         Rules for long-term pins (`policies.LONGTERM`).
+    lease : str
+        What becomes of a lease whose holder does not let go (`policies.LEASE_END`).
     pins : frozenset of str
         Callers that tell the tracker (`CALLERS_THAT_PIN`); the others take plain references.
     fork_asks : bool
@@ -107,6 +110,7 @@ class Design:
     wait_once: bool = False
     bounce_cleans: bool = False
     longterm: frozenset[str] = frozenset({"allow"})
+    lease: str = "revoke"
     pins: frozenset[str] = frozenset(CALLERS_THAT_PIN)
     fork_asks: bool = False
     truncate_waits: bool = False
@@ -119,7 +123,11 @@ PRESETS = {
     "hubbard-v2": "tracker=lru-count,cleaning=skip/wait,reclaim=skip,isize=wait,reclaim_asks=before,order=check-first,"
     "longterm=refuse-dax",
     "kara-virtual-vma": "tracker=vma-common:release=count,cleaning=skip/wait,isize=wait,longterm=refuse-dax",
+    "viro-page-lock": "tracker=page-lock,cleaning=ignore,longterm=refuse-dax",
+    "glisse-mapcount": "tracker=mapcount,cleaning=skip/bounce,longterm=refuse-dax,truncate=wait",
+    "weiny-leases": "tracker=none,cleaning=ignore,longterm=lease,lease=fail,truncate=wait",
     "v5.7": "tracker=bias,cleaning=ignore,pins=rdma,longterm=refuse-dax+migrate-cma,truncate=wait",
+    "v6.1": "tracker=bias,cleaning=ignore,pins=rdma,ext4=warn,longterm=refuse-dax+migrate-first,fork=ask,truncate=wait",
     "v6.12": "tracker=bias,cleaning=ignore,reclaim=skip,reclaim_asks=after,ext4=warn,"
     "longterm=refuse+refuse-dax+migrate-first,fork=ask,truncate=wait",
     # On top of v6.2. folio_clear_dirty_for_io() skips for WB_SYNC_NONE alone, after folio_mkclean(); for WB_SYNC_ALL it
@@ -132,7 +140,13 @@ PRESET_SOURCES = {
     "hubbard-v1": "Hubbard 2018-06-16: PG_dma_pinned; try_to_unmap_one fails, page_mkclean untouched",
     "hubbard-v2": "Hubbard 2018-07-01, 20180702005654.20369-7-jhubbard: off-LRU; asks first; skips or waits",
     "kara-virtual-vma": "Kara 2018-06-19 to 06-25: range in i_mmap; per-caller table of 2018-06-28",
+    "viro-page-lock": "Viro, told by Kara 2018-06-19: the page lock is held across the DMA; who wants the page waits",
+    "glisse-mapcount": "Glisse 2018-12-12: _mapcount counts pins of file pages; what to do with one is assumed: "
+    "skip, and bounce for fsync, which that thread discussed (to 2018-12-19)",
+    "weiny-leases": "Weiny 2019-06-05, v2 2019-08-09: no long-term pin without a lease; truncation under one that is "
+    "kept fails; writeback knows nothing of it",
     "v5.7": "3faa52c03f44: bias for FOLL_PIN, which direct IO does not use yet; nobody asks; DAX truncation waits",
+    "v6.1": "v6.1: bias for RDMA, not yet for direct IO; early copy at fork, PG_anon_exclusive; nobody else asks",
     "v6.12": "v6.12 mm/gup.c, mm/vmscan.c: bias; only reclaim asks; ext4 warns and drops (2022)",
     "kara-bounce-2023": "Kara RFC 2023-02-09, 20230209121046.25360-1-jack@suse.cz: flusher skips, fsync bounces",
 }
@@ -203,6 +217,7 @@ def _from_parts(name: str, text: str) -> Design:
         wait_once=chosen("wait_asks") == "once",
         bounce_cleans=chosen("bounce") == "reserve",
         longterm=_several("longterm", parts.get("longterm", "allow"), LONGTERM),
+        lease=chosen("lease"),
         pins=_several("pins", parts.get("pins", "all"), ("all", "none", *CALLERS_THAT_PIN)),
         fork_asks=chosen("fork") == "ask",
         truncate_waits=chosen("truncate") == "wait",

@@ -285,11 +285,18 @@ def _variants(small: SmallWorld, parameters: dict[str, Any]) -> Iterator[_Varian
             chosen,
             parameters | {"write_protect_seq": 1 - p["write_protect_seq"]},
         )
+    if "lease" in chosen.longterm and "on_notice" in p:
+        keep = parameters | {"on_notice": _OTHER[p["on_notice"]]}
+        yield "on_notice", p["on_notice"], chosen, keep
+        other = "wait" if chosen.lease != "wait" else "revoke"
+        yield f"on_notice={p['on_notice']}{_AND}lease", chosen.lease, replace(chosen, lease=other), keep
     for name, value, other_design in _design_variants(small):
         yield name, value, other_design, parameters
 
 
-_OTHER = {"clean": "always", "always": "clean", "legacy": "iomap", "iomap": "legacy"}
+_OTHER = {
+    "clean": "always", "always": "clean", "legacy": "iomap", "iomap": "legacy", "release": "keep", "keep": "release",
+}  # fmt: skip
 
 
 def _design_variants(small: SmallWorld) -> Iterator[tuple[str, str, designs.Design]]:

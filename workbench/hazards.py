@@ -27,10 +27,10 @@ from workbench.mm.programs import (
     RDMA_PROGRAM,
     WRITEBACK_PROGRAM,
 )
-from workbench.mm.world import DEAD, WAIT_DIO, WAIT_PIN, WAIT_USER, WAIT_WORK, WAITING, WAITS
+from workbench.mm.world import DEAD, WAIT_DIO, WAIT_PAGE, WAIT_PIN, WAIT_USER, WAIT_WORK, WAITING, WAITS
 from workbench.mm.writeback import SYNC_NONE
 from workbench.policies import IGNORE, REPORT, SKIP
-from workbench.trackers.protocol import RANGE_BEFORE, is_pinned
+from workbench.trackers.protocol import LOCK_PAGE, RANGE_BEFORE, is_pinned
 
 
 class Hazard(NamedTuple):
@@ -256,10 +256,12 @@ def _judge_waiting(tracker, world):
     owned = tracker.when >= RANGE_BEFORE and _pinners_wait(world)
     for t in range(len(world.task)):
         task = at(world.task, t)
-        if task["state"] != WAITING or task["wait_kind"] != WAIT_PIN:
+        by_lock = tracker.lock == LOCK_PAGE and task["wait_kind"] == WAIT_PAGE  # a pin is the page lock
+        if task["state"] != WAITING or not (task["wait_kind"] == WAIT_PIN or by_lock):
             continue
         p = int(task["wait_page"])
-        if (page_of(world, p)["ghost_pins"] == 0 and not owned) or _idle_holder(world, p):
+        for_nobody = not by_lock and page_of(world, p)["ghost_pins"] == 0 and not owned
+        if for_nobody or _idle_holder(world, p):
             return STALL
     return DEADLOCK
 
@@ -303,7 +305,10 @@ def _waiting(result: Any) -> dict[str, int]:
     if result.counters["FS_BUG"]:
         return {"deadlock": 0, "stall": 0}
     tasks = len(result.stuck)
-    for_pin = sum(task.endswith(WAITS[WAIT_PIN]) for task in result.stuck)
+    holder_idles = result.held > 0 and not any(task.startswith("rdma") for task in result.stuck)
+    by_lock = holder_idles and designs.parse(result.design).tracker.lock == LOCK_PAGE
+    pin = (WAITS[WAIT_PIN], WAITS[WAIT_PAGE]) if by_lock else WAITS[WAIT_PIN]
+    for_pin = sum(task.endswith(pin) for task in result.stuck)
     pins_left = result.counters["PINS"] - result.counters["UNPINS"] - result.held
     return {
         "deadlock": tasks if pins_left or not for_pin else 0,

@@ -44,5 +44,21 @@ LONGTERM = {
     "refuse-dax": "refuse long-term pins of DAX pages (v4.15 get_user_pages_longterm)",
     "migrate-first": "move pages out of CMA and ZONE_MOVABLE before they are pinned (v5.13, Tatashin 2021-02-11)",
     "migrate-cma": "move pages out of CMA before they are pinned (v5.2)",
+    "lease": "pin under a lease: who needs the page has the holder told to let go (Weiny 2019-06-05)",
+    "notifier": "pin nothing: the device's mapping is taken back, and the device faults (ODP, mmu_interval_notifier)",
 }
-LONGTERM_REFUSE, LONGTERM_REFUSE_DAX, LONGTERM_MIGRATE, LONGTERM_MIGRATE_CMA = 1, 2, 4, 8
+(
+    LONGTERM_REFUSE,
+    LONGTERM_REFUSE_DAX,
+    LONGTERM_MIGRATE,
+    LONGTERM_MIGRATE_CMA,
+    LONGTERM_LEASE,
+    LONGTERM_NOTIFIER,
+) = (1 << bit for bit in range(len(LONGTERM) - 1))
+# What becomes of the lease of a holder who has not let go within the grace period.
+LEASE_END = {
+    "revoke": "the holder loses the pin, as if he were killed (Kara 2019-06-07: SIGKILL on close with live pins)",
+    "fail": "he keeps it, and who wanted the page gets an error (Weiny 2019-08-09: truncation fails)",
+    "wait": "he keeps it, and who wants the page waits",
+}
+LEASE_REVOKE, LEASE_FAIL, LEASE_WAIT = range(len(LEASE_END))

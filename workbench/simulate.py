@@ -17,6 +17,7 @@ import pandas as pd
 from workbench import accelerate, clock, costs, designs, provenance, scheduled
 from workbench.errors import UsageError, nearest
 from workbench.mm import registers as R
+from workbench.mm.detached import keeps_no_pin
 from workbench.mm.interval_tree import KIND_PINNED
 from workbench.mm.packing import MAX_PAGES
 from workbench.mm.page import BOUNCED, FLAGS, PG_CACHED, PG_LOCKED, PG_LRU, PG_PRIVATE, PG_WRITEBACK, TAG_WRITEBACK
@@ -24,7 +25,7 @@ from workbench.mm.programs import M_IDLE, PROGRAMS, RDMA_PROGRAM, step_name
 from workbench.mm.world import DEAD, IDLE, RUNNABLE, SLEEPING, WAIT_FORK, WAITING, WAITS, World, bucket_values
 from workbench.scenarios import SCENARIOS
 from workbench.scenarios.base import Setup, apply_design
-from workbench.trackers.protocol import LOCK_ZONE, RANGE_BEFORE, is_pinned
+from workbench.trackers.protocol import LOCK_PAGE, LOCK_ZONE, RANGE_BEFORE, is_pinned
 from workbench.trackers.virtual_vma import COUNT, SPLIT
 
 DRAW_BLOCK = 1 << 16
@@ -331,7 +332,8 @@ def check_conservation(tracker: Any, world: World) -> None:
     _expect("pins taken and not released", int(held.sum()), int(sys[R.PINS] - sys[R.UNPINS]))
     _expect("pages whose true pins are not those held", 0, int(np.count_nonzero(page["ghost_pins"] != held)))
     cached = (page["flags"] & PG_CACHED) != 0
-    base = cached.astype(np.int64) + (page["_mapcount"] + 1) + ((page["flags"] & PG_PRIVATE) != 0)
+    ptes = page["_mapcount"] + 1 - page["_pincount"] * sys[R.PINS_IN_MAPCOUNT]
+    base = cached.astype(np.int64) + ptes + ((page["flags"] & PG_PRIVATE) != 0)
     per_pin = tracker.bias if sys[R.PIN_RDMA] and "bias" in tracker._fields else 1
     wrong = page["_refcount"] != base + held * per_pin
     _expect("pages whose references are not at their base", 0, int(np.count_nonzero(wrong)))
@@ -340,7 +342,8 @@ def check_conservation(tracker: Any, world: World) -> None:
     _expect("cached pages that are not on the LRU", 0, int(np.count_nonzero(strayed)))
     _expect("pages on the LRU", int(sys[R.LRU_PAGES]), int(np.count_nonzero(on_lru)))
     _expect("bio rows in use", 0, len(world.bio) - _free_bios(world))
-    _expect("pages that are locked", 0, int(sys[R.PAGES_LOCKED]))
+    locked_by_pins = np.count_nonzero(held) if tracker.lock == LOCK_PAGE and sys[R.PIN_RDMA] and not sys[R.DAX] else 0
+    _expect("pages that are locked", int(locked_by_pins), int(sys[R.PAGES_LOCKED]))
     under_writeback = (page["flags"] & (PG_WRITEBACK | TAG_WRITEBACK | BOUNCED)) != 0
     _expect("pages under writeback", 0, int(np.count_nonzero(under_writeback)))
     _expect("bounce pages in use", 0, int(sys[R.BOUNCE_PAGES]))
@@ -355,6 +358,8 @@ def _held_by_regions(tracker: Any, world: World) -> tuple[np.ndarray, int]:
     """Pins of each page by the registrations of memory regions that are still there, and ranges that stand for them."""
     held = np.zeros(len(world.page), np.int64)
     registrations = 0
+    if keeps_no_pin(world):
+        return held, 0
     for task in world.task[world.task["program"] == RDMA_PROGRAM]:
         d = int(task["flight_head"])
         while d >= 0:

@@ -14,15 +14,15 @@ def spinlock_of(tracker, world, task):
     program, pc = task["program"], task["pc"]
     if _in_gup(program, pc):
         if pc == programs.D_PIN_PAGES:
-            return tracker.lock - 1
+            return LOCK_ZONE - 1 if tracker.lock == LOCK_ZONE else -1
         if pc == programs.D_FAULT_PTE or pc == programs.D_COW_FAULT or pc == programs.D_FOLLOW_PAGE:
             return _page_table_lock(task)
     elif program == programs.IRQ_PROGRAM:
         if pc == programs.I_RELEASE:
-            return tracker.lock - 1
+            return LOCK_ZONE - 1 if tracker.lock == LOCK_ZONE else -1
     elif program == programs.KWORKER_PROGRAM:
         if pc == programs.W_RELEASE:
-            return tracker.lock - 1
+            return LOCK_ZONE - 1 if tracker.lock == LOCK_ZONE else -1
     elif program == programs.WRITEBACK_PROGRAM:
         if pc == programs.F_MKCLEAN:
             return _page_table_lock(task)
@@ -33,7 +33,7 @@ def spinlock_of(tracker, world, task):
             return LOCK_ZONE - 1
     elif program == programs.RDMA_PROGRAM:
         if pc == programs.M_DEREG_RELEASE:
-            return tracker.lock - 1
+            return LOCK_ZONE - 1 if tracker.lock == LOCK_ZONE else -1
     return -1
 
 
@@ -123,7 +123,7 @@ def _dio_step(tracker, world, t):
     elif pc == programs.D_BUILD_BIO:
         bio.build_bio(world, t)
     elif pc == programs.D_SET_DIRTY:
-        bio.bio_set_pages_dirty(world, t)
+        bio.bio_set_pages_dirty(tracker, world, t)
     else:
         bio.dio_submit_bio(world, t)
 
@@ -223,12 +223,18 @@ def _rdma_step(tracker, world, t):
         _migrate_step(tracker, world, t)
     elif pc == programs.M_UNDO:
         rdma.mr_undo(tracker, world, t)
+    elif pc == programs.M_DETACH:
+        rdma.mr_detach(tracker, world, t)
     elif pc == programs.M_POST_RECV:
         rdma.post_recv(world, t)
     elif pc == programs.M_POLL:
         rdma.poll_cq(world, t)
     elif pc == programs.M_IDLE:
         rdma.mr_idle(world, t)
+    elif pc == programs.M_NOTICE:
+        rdma.lease_notice(world, t)
+    elif pc == programs.M_GRACE:
+        rdma.lease_grace(world, t)
     elif pc == programs.M_DEREG_DIRTY:
         rdma.dereg_dirty(tracker, world, t)
     elif pc == programs.M_DEREG_LOCK:
@@ -237,8 +243,10 @@ def _rdma_step(tracker, world, t):
         rdma.dereg_range(tracker, world, t)
     elif pc == programs.M_DEREG_UNLOCK:
         rdma.dereg_range_unlock(world, t)
-    else:
+    elif pc == programs.M_DEREG_RELEASE:
         rdma.dereg_release(tracker, world, t)
+    else:
+        rdma.dereg_detached(world, t)
 
 
 @routine

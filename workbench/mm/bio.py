@@ -10,8 +10,9 @@ finding a range from a page needs ``page->mapping``.
 
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
+from workbench.mm.detached import every_page, is_elsewhere
 from workbench.mm.frames import put_page
-from workbench.mm.gup import learns, locked_batch
+from workbench.mm.gup import learns, locked_batch, pins_by_lock
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.page import (
     BOUNCED,
@@ -68,6 +69,7 @@ from workbench.mm.world import (
     TRANSFER,
     WAIT_BIO,
     WAIT_CQ,
+    WAIT_DEVICE,
     WAIT_DIO,
     WAIT_JOURNAL,
     WAIT_TAG,
@@ -289,9 +291,11 @@ def build_bio(world, t):
         task["pc"] = D_SUBMIT_BIO
 
 
-@jit
-def dirty_pages(world, t):
+@step
+def dirty_pages(tracker, world, t):
     """``set_page_dirty_lock`` on the bio's pages, from the cursor on; stops where a page is locked.
+
+    Where the pin is the page lock, ``set_page_dirty`` does.
 
     Returns
     -------
@@ -300,16 +304,18 @@ def dirty_pages(world, t):
     """
     task = at(world.task, t)
     left = world.sys[R.PAGES_PER_STEP]
+    own = pins_by_lock(tracker, world, DIO_PROGRAM, at(world.bio, task["bio"])["page"])
     while True:
         row = at(world.bio, task["row"])
         p = int(task["page"])
         end = min(int(row["page"]) + int(row["nr_pages"]), p + left)
         left -= end - p
         first = p
-        while p < end and not has(page_of(world, p), PG_LOCKED):
+        while p < end and (own or not has(page_of(world, p), PG_LOCKED)):
             mark_dirty(world, page_of(world, p))
             p += 1
-        tally(world, R.PAGE_LOCK, p - first)
+        if not own:
+            tally(world, R.PAGE_LOCK, p - first)
         tally(world, R.SET_DIRTY, p - first)
         task["page"] = p
         if p < end:
@@ -320,10 +326,10 @@ def dirty_pages(world, t):
             return True
 
 
-@jit
-def bio_set_pages_dirty(world, t):
+@step
+def bio_set_pages_dirty(tracker, world, t):
     """Before a read is submitted its pages are dirtied (v4.17 block/bio.c bio_set_pages_dirty)."""
-    if dirty_pages(world, t):
+    if dirty_pages(tracker, world, t):
         at(world.task, t)["pc"] = D_SUBMIT_BIO
 
 
@@ -374,7 +380,7 @@ def device_start(world, b):
     if row["op"] == WRITEBACK:
         for p in range(row["page"], row["page"] + row["nr_pages"]):
             if not has(page_of(world, p), BOUNCED):
-                ghost_read(page_of(world, p))
+                ghost_read(page_of(world, p), is_elsewhere(world, p))
 
 
 @jit
@@ -384,7 +390,7 @@ def device_done(world, b):
     A transfer into a memory region raises none: its thread polls for it.
     """
     head = at(world.bio, b)
-    row = b
+    row = -1 if head["op"] == TRANSFER and world.sys[R.PRIVATE_PAGES] else b
     while row >= 0 and (head["op"] == READ or head["op"] == TRANSFER):
         run = at(world.bio, row)
         for p in range(run["page"], run["page"] + run["nr_pages"]):
@@ -397,8 +403,11 @@ def device_done(world, b):
     if head["op"] == TRANSFER:
         dio = at(world.dio, head["dio"])
         dio["refcount"] = 0
+        if world.sys[R.PRIVATE_PAGES]:
+            dio["built"] = every_page(dio)
         free_bio(world, b)
         wake(world, dio["task"], WAIT_CQ)
+        wake_all(world, WAIT_DEVICE, -1)
         return
     t = int(head["cpu"])
     push_bio(world, at(world.task, t), b)
@@ -424,9 +433,10 @@ def learn_completion(world, d):
     dio = at(world.dio, d)
     for p in range(dio["page"], dio["page"] + dio["nr_pages"]):
         page = page_of(world, p)
-        if not page["ghost_data"] & NEWER_THAN_DISK or _other_transfer(world, d, p):
+        elsewhere = is_elsewhere(world, p)
+        if not (page["ghost_data"] & NEWER_THAN_DISK or elsewhere) or _other_transfer(world, d, p):
             continue
-        in_copy = page["ghost_data"] & (COPY_READ | NEWER_THAN_COPY) == COPY_READ
+        in_copy = page["ghost_data"] & (COPY_READ | NEWER_THAN_COPY) == COPY_READ and not elsewhere
         page["ghost_data"] &= ~KNOWN_IN_COPY
         page["ghost_data"] |= KNOWN | KNOWN_IN_COPY if in_copy else KNOWN
 
@@ -641,7 +651,7 @@ def _release_pc(tracker, world, b):
 @step
 def bio_dirty_fn(tracker, world, t):
     """Dirty the pages again, each under its lock (v4.17 block/bio.c)."""
-    if dirty_pages(world, t):
+    if dirty_pages(tracker, world, t):
         task = at(world.task, t)
         start_pages(world, task)
         task["pc"] = _release_pc(tracker, world, task["bio"])

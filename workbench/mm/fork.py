@@ -17,6 +17,7 @@ from workbench.mm.page import (
     PG_ANON,
     PG_EXCLUSIVE,
     PTE_DIRTY,
+    PTE_PINNED,
     PTE_PRESENT,
     PTE_WRITE,
     get_page,
@@ -78,7 +79,7 @@ def cow_fault(world, t):
     tally(world, R.TLB_FLUSH, 1)
     if page["ghost_pins"] > 0:
         world.sys[R.COW_ALIAS] += 1
-    page["flags"] &= ~(PTE_PRESENT | PTE_WRITE | PTE_DIRTY)
+    page["flags"] &= ~(PTE_PRESENT | PTE_WRITE | PTE_DIRTY | PTE_PINNED)
     page["_mapcount"] -= 1
     put_frame(world, p)
 

@@ -9,10 +9,12 @@ faults, a thread that writes share these steps.
 
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
+from workbench.mm.detached import keeps_no_pin
 from workbench.mm.frames import file_backed, mapped_frame, put_page
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.page import (
     PG_CACHED,
+    PG_LOCKED,
     PG_PRIVATE,
     PG_WAITERS,
     PG_WRITEBACK,
@@ -30,6 +32,7 @@ from workbench.mm.page import (
     page_of,
     set_page_dirty,
     unlock_page,
+    wait_for_lock,
     wake_pin_waiters,
 )
 from workbench.mm.programs import (
@@ -50,6 +53,7 @@ from workbench.mm.programs import (
     D_RANGE_UNLOCK,
     DIO_PROGRAM,
     M_CHECK,
+    M_DEREG_DETACHED,
     RDMA_PROGRAM,
     U_WRITE,
     WRITER_PROGRAM,
@@ -58,7 +62,8 @@ from workbench.mm.world import DEAD, READ, WAIT_MMAP, WAIT_PTE, WAIT_WRITEBACK, 
 from workbench.trackers.protocol import (
     AFTER_WALK,
     IN_GUP,
-    LOCK_NONE,
+    LOCK_PAGE,
+    LOCK_ZONE,
     NEVER,
     RANGE_AFTER,
     RANGE_BEFORE,
@@ -79,10 +84,28 @@ def _tells(world, program):
 
 @step
 def learns(tracker, world, program, p):
-    """When the tracker learns of a pin: never of callers that take plain references, and of ranges in files only."""
+    """When the tracker learns of a pin: never of callers that take plain references, and of ranges in files only.
+
+    Nor does it of DAX pages where a pin is the page lock: there faults and truncation go by the lock of the mapping's
+    entry (v4.17 fs/dax.c), and a page lock keeps nobody out.
+    """
     if not _tells(world, program) or (tracker.when >= RANGE_BEFORE and not file_backed(world, p)):
         return NEVER
+    if tracker.lock == LOCK_PAGE and world.sys[R.DAX]:
+        return NEVER
     return tracker.when
+
+
+@step
+def pins_by_lock(tracker, world, program, p):
+    """Whether the caller's pins are page locks, so that it holds the lock of each page that it has pinned."""
+    return tracker.lock == LOCK_PAGE and learns(tracker, world, program, p) != NEVER
+
+
+@inline
+def _pins(world, task):
+    """Whether what GUP takes is a pin: references that are given back before any DMA are none."""
+    return task["program"] != RDMA_PROGRAM or not keeps_no_pin(world)
 
 
 @inline
@@ -198,6 +221,8 @@ def gup_pages(tracker, world, t):
     p = int(task["page"])
     end = min(int(task["last"]) + 1, p + world.sys[R.PAGES_PER_STEP])
     in_gup = learns(tracker, world, task["program"], task["first"]) == IN_GUP
+    by_lock = in_gup and pins_by_lock(tracker, world, task["program"], task["first"])
+    true_pin = _pins(world, task)
     count_max = world.sys[R.COUNT_MAX]
     first = p
     over = 0
@@ -207,11 +232,15 @@ def gup_pages(tracker, world, t):
         if not _pte_allows(world, task, page):
             fault = True
             break
+        if by_lock and has(page, PG_LOCKED):
+            wait_for_lock(task, page, p)
+            break
         page["_refcount"] += 1
         if in_gup:
             pin(tracker, world, p)
         over += is_over(page, count_max)
-        ghost_pin(world, page)
+        if true_pin:
+            ghost_pin(world, page)
         p += 1
     world.sys[R.COUNT_OVERFLOW] += over
     tally(world, R.GUP_PAGE, p - first)
@@ -229,11 +258,13 @@ def gup_take(tracker, world, t):
     task = at(world.task, t)
     p = int(task["page"])
     page = page_of(world, p)
-    if page["_refcount"] == 0:  # page_cache_get_speculative fails
+    in_gup = learns(tracker, world, task["program"], p) == IN_GUP
+    locked_out = in_gup and tracker.lock == LOCK_PAGE and has(page, PG_LOCKED)
+    if page["_refcount"] == 0 or locked_out:  # page_cache_get_speculative, or a trylock, fails
         task["pc"] = D_FOLLOW_PAGE
         return
     page["_refcount"] += 1
-    if learns(tracker, world, task["program"], p) == IN_GUP:
+    if in_gup:
         pin(tracker, world, p)
     judge_counts(world, page)
     tally(world, R.ATOMIC, 1)
@@ -262,7 +293,8 @@ def gup_check(tracker, world, t):
 def _pinned(tracker, world, t, p, look_up):
     """The page is pinned for good; on to the next, as fast as this one, or the walk is done."""
     task = at(world.task, t)
-    ghost_pin(world, page_of(world, p))
+    if _pins(world, task):
+        ghost_pin(world, page_of(world, p))
     task["page"] = p + 1
     task["pc"] = look_up
     if p == task["last"]:
@@ -283,9 +315,13 @@ def follow_page(tracker, world, t):
     if not _pte_allows(world, task, page):
         task["pc"] = D_FAULT_LOCK
         return
+    in_gup = learns(tracker, world, task["program"], p) == IN_GUP
+    if in_gup and tracker.lock == LOCK_PAGE and has(page, PG_LOCKED):
+        wait_for_lock(task, page, p)  # with the page-table lock dropped; then it looks the page up again
+        return
     page["_refcount"] += 1
     tally(world, R.ATOMIC, 1)
-    if learns(tracker, world, task["program"], p) == IN_GUP:
+    if in_gup:
         pin(tracker, world, p)
     judge_counts(world, page)
     task["seq"] = world.sys[R.SEQ]
@@ -308,7 +344,7 @@ def _walk_done(tracker, world, t):
 @step
 def locked_batch(tracker, world):
     """Pages that a step may handle: a spinlock is taken for each page, so that it covers one."""
-    return world.sys[R.PAGES_PER_STEP] if tracker.lock == LOCK_NONE else 1
+    return 1 if tracker.lock == LOCK_ZONE else world.sys[R.PAGES_PER_STEP]
 
 
 @step
@@ -318,6 +354,9 @@ def pin_pages(tracker, world, t):
     p = int(task["page"])
     end = min(int(task["last"]) + 1, p + locked_batch(tracker, world))
     while p < end:
+        if tracker.lock == LOCK_PAGE and has(page_of(world, p), PG_LOCKED):
+            wait_for_lock(task, page_of(world, p), p)
+            break
         pin(tracker, world, p)
         judge_counts(world, page_of(world, p))
         p += 1
@@ -398,8 +437,15 @@ def fault_unlock(world, t):
         wake_all(world, WAIT_MMAP, -1)
     if task["program"] == WRITER_PROGRAM:
         task["pc"] = U_WRITE
+    elif task["program"] == RDMA_PROGRAM and _has_all(at(world.dio, task["dio"])):  # GUP is over: it writes
+        task["pc"] = M_DEREG_DETACHED
     else:
         task["pc"] = D_FOLLOW_PAGE if sys[R.GUP_FAST_STEPS] else D_GUP_PAGES
+
+
+@inline
+def _has_all(dio):
+    return dio["got"] == dio["nr_pages"]
 
 
 @step
@@ -432,6 +478,7 @@ def gup_fail(tracker, world, t):
 def _give_back(tracker, world, task, p):
     if learns(tracker, world, task["program"], p) == IN_GUP:
         unpin(tracker, world, p, -1)
-    ghost_unpin(world, page_of(world, p))
+    if _pins(world, task):
+        ghost_unpin(world, page_of(world, p))
     put_page(tracker, world, p)
     wake_pin_waiters(world, p)

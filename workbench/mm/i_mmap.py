@@ -7,7 +7,17 @@ kernel/locking/rwsem-xadd.c). Assumed: waiters don't spin before they sleep, and
 from workbench.accelerate import at, inline, jit
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_VMA, iter_first, iter_next
-from workbench.mm.page import PG_CACHED, PTE_DIRTY, PTE_PRESENT, PTE_WRITE, has, page_of, set_page_dirty
+from workbench.mm.page import (
+    PG_CACHED,
+    PTE_DIRTY,
+    PTE_PINNED,
+    PTE_PRESENT,
+    PTE_WRITE,
+    has,
+    nr_ptes,
+    page_of,
+    set_page_dirty,
+)
 from workbench.mm.world import WAIT_I_MMAP, tally, wait, wake
 
 
@@ -86,22 +96,22 @@ def page_mkclean(world, p):
 
     Returns
     -------
-    bool
-        Whether a PTE was cleaned.
+    int
+        PTEs that the walk has found.
     """
     page = page_of(world, p)
     if not page_mapped(page):
-        return False
+        return 0
     _walk_vmas(world, p)
+    found = nr_ptes(world, page)
     if not has(page, PTE_PRESENT) or not has(page, PTE_WRITE | PTE_DIRTY):
-        return False
+        return found
     page["flags"] &= ~(PTE_WRITE | PTE_DIRTY)
     tally(world, R.PTE_UPDATE, 1)
     tally(world, R.TLB_FLUSH, 1)
-    if not has(page, PG_CACHED):
-        return False
-    set_page_dirty(world, page)
-    return True
+    if has(page, PG_CACHED):
+        set_page_dirty(world, page)
+    return found
 
 
 @jit
@@ -111,9 +121,10 @@ def try_to_unmap(world, p):
     _walk_vmas(world, p)
     if has(page, PTE_DIRTY):
         set_page_dirty(world, page)
-    page["flags"] &= ~(PTE_PRESENT | PTE_WRITE | PTE_DIRTY)
-    page["_refcount"] -= page["_mapcount"] + 1  # of every process that maps it
-    page["_mapcount"] = -1
+    page["flags"] &= ~(PTE_PRESENT | PTE_WRITE | PTE_DIRTY | PTE_PINNED)
+    ptes = nr_ptes(world, page)
+    page["_refcount"] -= ptes  # of every process that maps it
+    page["_mapcount"] -= ptes
     tally(world, R.PTE_UPDATE, 1)
     tally(world, R.TLB_FLUSH, 1)
     tally(world, R.ATOMIC, 1)

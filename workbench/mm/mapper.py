@@ -5,7 +5,7 @@ A library that a thousand processes map has a thousand references: to a count wi
 
 from workbench.accelerate import at, inline, jit
 from workbench.mm import registers as R
-from workbench.mm.page import PG_CACHED, PTE_PRESENT, get_page, has, lock_page, lru_add, page_of, unlock_page
+from workbench.mm.page import PG_CACHED, PTE_PRESENT, get_page, has, lock_page, lru_add, nr_ptes, page_of, unlock_page
 from workbench.mm.programs import P_UNMAP
 from workbench.mm.world import DEAD, tally
 
@@ -14,18 +14,18 @@ from workbench.mm.world import DEAD, tally
 def mapper_map(world, t):
     """One more process maps the page, which is read in if reclaim took it; after the last, they begin to unmap it.
 
-    ``task.first``: mappings made.
+    Under the page lock, as in v4.17 mm/filemap.c filemap_map_pages. ``task.first``: mappings made.
     """
     task = at(world.task, t)
     p = int(task["page"])
     page = page_of(world, p)
+    if not lock_page(world, task, p):
+        return
     if not has(page, PG_CACHED):
-        if not lock_page(world, task, p):
-            return
         _read_in(world, p)
-        unlock_page(world, p)
     page["_mapcount"] += 1
     get_page(world, page)
+    unlock_page(world, p)
     tally(world, R.PTE_UPDATE, 1)
     tally(world, R.ATOMIC, 2)
     task["first"] += 1
@@ -47,7 +47,7 @@ def mapper_unmap(world, t):
     """One process less; reclaim may have unmapped them all before."""
     task = at(world.task, t)
     page = page_of(world, int(task["page"]))
-    if page["_mapcount"] >= has(page, PTE_PRESENT):  # mapped by another than the owner
+    if nr_ptes(world, page) > has(page, PTE_PRESENT):  # mapped by another than the owner
         page["_mapcount"] -= 1
         page["_refcount"] -= 1
         tally(world, R.PTE_UPDATE, 1)

@@ -7,6 +7,7 @@ check_and_migrate_movable_pages.
 
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
+from workbench.mm.detached import invalidate
 from workbench.mm.frames import free_frame, mapped_frame
 from workbench.mm.page import (
     FRAME_CMA,
@@ -72,6 +73,8 @@ def migrate_lock(world, t):
 def migrate_unmap(world, t):
     """Put a migration entry in the PTE's place: its bits are kept, and faults wait."""
     task = at(world.task, t)
+    if not invalidate(world, task, int(task["page"])):
+        return
     page = page_of(world, int(task["page"]))
     task["kept"] = page["flags"] & (PTE_PRESENT | PTE_WRITE | PTE_DIRTY)
     page["flags"] &= ~(PTE_PRESENT | PTE_WRITE | PTE_DIRTY)

@@ -8,6 +8,7 @@ that the next steps can't read are left out, and unpacking leaves them as they a
 from workbench.accelerate import at, inline, jit
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED, alloc, free, insert, iter_first, iter_next, remove
+from workbench.mm.page import FRAME_CMA
 from workbench.mm.programs import DIO_PROGRAM
 from workbench.mm.world import DEAD, WAIT_NONE, WAIT_WORK, WAITING
 
@@ -32,7 +33,7 @@ def page_fits(page):
 @inline
 def pack_page(page):
     """``struct page``: 63 bits."""
-    word = int(page["flags"])
+    word = int(page["flags"]) & ~FRAME_CMA
     word = put(word, int(page["_refcount"]), 10)
     word = put(word, int(page["_mapcount"]) + 1, 5)
     word = put(word, int(page["_pincount"]), 4)
@@ -52,7 +53,7 @@ def unpack_page(page, word):
     page["_pincount"] = word >> 24 & 15
     page["_mapcount"] = (word >> 28 & 31) - 1
     page["_refcount"] = word >> 33 & 1023
-    page["flags"] = word >> 43
+    page["flags"] = page["flags"] & FRAME_CMA | word >> 43
 
 
 @inline
@@ -281,8 +282,9 @@ def unpack_lists_of_world(sys, word):
 
 @inline
 def pack_counts_of_world(sys):
-    """Locks and counts that the registers hold: 22 bits."""
+    """Locks and counts that the registers hold: 23 bits."""
     word = int(sys[R.TAGS_FREE])
+    word = put(word, int(sys[R.LEASE_REFUSED]), 1)
     word = put(word, int(sys[R.JOURNAL_HANDLES]), 3)
     word = put(word, int(sys[R.TRUNCATED]), 1)
     word = put(word, int(sys[R.MMAP_READERS]), 3)
@@ -300,7 +302,8 @@ def unpack_counts_of_world(sys, word):
     sys[R.MMAP_READERS] = word >> 4 & 7
     sys[R.TRUNCATED] = word >> 7 & 1
     sys[R.JOURNAL_HANDLES] = word >> 8 & 7
-    sys[R.TAGS_FREE] = word >> 11
+    sys[R.LEASE_REFUSED] = word >> 11 & 1
+    sys[R.TAGS_FREE] = word >> 12
 
 
 @jit

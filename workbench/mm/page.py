@@ -15,7 +15,7 @@ FLAGS = (
     "PG_lru",
     "PG_private",  # buffers attached
     "PG_waiters",
-    "PG_dma_pinned",  # only the flag trackers use it
+    "PG_dma_pinned",  # only the flag trackers use it, and page-lock: the lock is held by a pin
     "PG_cached",  # in the page cache (page->mapping is set)
     "BH_Dirty",  # its buffers are dirty
     "TAG_DIRTY",  # PAGECACHE_TAG_DIRTY: how flusher and fsync find it
@@ -25,10 +25,11 @@ FLAGS = (
     "PTE_dirty",
     "PG_anon",
     "PG_anon_exclusive",
-    "CMA",  # the frame lies in a CMA area
     "CHILD_present",  # the child's PTE
     "CHILD_write",
     "BOUNCED",  # what is written of it is a bounce page
+    "PTE_pinned",  # a software bit of the PTE; only pte-bit uses it
+    "CMA",  # the frame lies in a CMA area, and always has: the one flag that is no part of a state
 )
 (
     PG_LOCKED,
@@ -47,10 +48,11 @@ FLAGS = (
     PTE_DIRTY,
     PG_ANON,
     PG_EXCLUSIVE,
-    FRAME_CMA,
     CHILD_PRESENT,
     CHILD_WRITE,
     BOUNCED,
+    PTE_PINNED,
+    FRAME_CMA,
 ) = (1 << bit for bit in range(len(FLAGS)))
 
 # Ghost: how the page's three contents relate.
@@ -98,6 +100,17 @@ def get_page(world, page):
 def has(page, flags):
     """Whether any of ``flags`` is set."""
     return (page["flags"] & flags) != 0
+
+
+@inline
+def nr_ptes(world, page):
+    """PTEs that map the page, as a walk finds them: ``_mapcount``, but for the pins that are counted in it.
+
+    How many those are is kept in ``_pincount``, in place of the page tables, which are not modelled; the tracker that
+    counts pins there does not read it.
+    """
+    pins = page["_pincount"] if world.sys[R.PINS_IN_MAPCOUNT] else 0
+    return page["_mapcount"] + 1 - pins
 
 
 @inline
@@ -165,9 +178,15 @@ def lock_page(world, task, p):
     page = at(world.page, p)
     if trylock_page(world, page):
         return True
+    wait_for_lock(task, page, p)
+    return False
+
+
+@inline
+def wait_for_lock(task, page, p):
+    """Wait for the lock of a page, which is taken."""
     page["flags"] |= PG_WAITERS
     wait(task, WAIT_PAGE, p)
-    return False
 
 
 @jit
@@ -220,10 +239,12 @@ def ghost_write(page):
 
 
 @inline
-def ghost_read(page):
-    """What is in the page now is what the writeback in flight writes."""
+def ghost_read(page, elsewhere):
+    """What is in the page now is what the writeback in flight writes; ``elsewhere``: what is known is not in it."""
     page["ghost_data"] &= ~NEWER_THAN_COPY
-    page["ghost_data"] |= COPY_READ | (page["ghost_data"] & (KNOWN | WANTED)) * (KNOWN_IN_COPY // KNOWN)
+    page["ghost_data"] |= COPY_READ
+    if not elsewhere:
+        page["ghost_data"] |= (page["ghost_data"] & (KNOWN | WANTED)) * (KNOWN_IN_COPY // KNOWN)
 
 
 @inline

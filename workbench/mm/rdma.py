@@ -8,37 +8,68 @@ completion is polled. Deregistration dirties the pages, if they are clean, and p
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.bio import alloc_bio_row, device_push, learn_completion, put_pinned_page
-from workbench.mm.gup import learns, locked_batch
+from workbench.mm.detached import every_page, has_notifier, invalidate, keeps_no_pin, page_bit
+from workbench.mm.frames import mapped_frame, put_page
+from workbench.mm.gup import learns, locked_batch, pins_by_lock
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
+from workbench.mm.lease import has_leases, lease_changes
 from workbench.mm.page import (
     FRAME_CMA,
     PG_DIRTY,
     PG_LOCKED,
+    PTE_DIRTY,
+    PTE_PRESENT,
+    PTE_WRITE,
     ghost_unpin,
+    ghost_write,
     has,
-    lock_page,
     page_of,
     set_page_dirty,
+    wait_for_lock,
     wake_pin_waiters,
 )
 from workbench.mm.programs import (
+    D_FAULT_LOCK,
     D_GUP_CALL,
     G_ISOLATE,
+    M_DEREG_DETACHED,
     M_DEREG_DIRTY,
     M_DEREG_LOCK,
     M_DEREG_RANGE,
     M_DEREG_RELEASE,
     M_DEREG_UNLOCK,
+    M_DETACH,
+    M_GRACE,
     M_IDLE,
+    M_NOTICE,
     M_POLL,
     M_POST_RECV,
     M_REGISTER,
     M_UNDO,
     RDMA_PROGRAM,
 )
-from workbench.mm.world import DEAD, READ, TRANSFER, WAIT_BIO, WAIT_CQ, WAIT_TAG, WAIT_USER, tally, wait
-from workbench.policies import LONGTERM_MIGRATE, LONGTERM_MIGRATE_CMA, LONGTERM_REFUSE, LONGTERM_REFUSE_DAX
-from workbench.trackers.protocol import RANGE_BEFORE, unpin_range
+from workbench.mm.world import (
+    DEAD,
+    READ,
+    SLEEPING,
+    TRANSFER,
+    WAIT_BIO,
+    WAIT_CQ,
+    WAIT_PTE,
+    WAIT_TAG,
+    WAIT_USER,
+    tally,
+    wait,
+)
+from workbench.policies import (
+    LEASE_FAIL,
+    LEASE_REVOKE,
+    LONGTERM_MIGRATE,
+    LONGTERM_MIGRATE_CMA,
+    LONGTERM_REFUSE,
+    LONGTERM_REFUSE_DAX,
+)
+from workbench.trackers.protocol import RANGE_BEFORE, bytes_in_use, unpin_range
 
 
 @jit
@@ -47,7 +78,8 @@ def reg_mr(world, t):
     sys = world.sys
     task = at(world.task, t)
     refused_file = sys[R.LONGTERM] & LONGTERM_REFUSE and not sys[R.FRAMES]
-    if refused_file or (sys[R.LONGTERM] & LONGTERM_REFUSE_DAX and sys[R.DAX]):
+    refused = refused_file or (sys[R.LONGTERM] & LONGTERM_REFUSE_DAX and sys[R.DAX])
+    if refused and not keeps_no_pin(world):
         sys[R.REFUSED] += 1
         task["state"] = DEAD
         return
@@ -58,6 +90,7 @@ def reg_mr(world, t):
     dio["next"] = -1
     dio["op"] = READ
     dio["got"] = 0
+    dio["built"] = 0
     dio["refcount"] = 0
     task["pc"] = D_GUP_CALL
 
@@ -68,6 +101,9 @@ def mr_check(world, t):
     sys = world.sys
     task = at(world.task, t)
     dio = at(world.dio, task["dio"])
+    if keeps_no_pin(world):
+        task["pc"] = M_DETACH
+        return
     rules = LONGTERM_MIGRATE if sys[R.MOVABLE] else LONGTERM_MIGRATE | LONGTERM_MIGRATE_CMA
     in_cma = 0
     for p in range(dio["page"], dio["page"] + dio["nr_pages"]):
@@ -77,19 +113,52 @@ def mr_check(world, t):
         return
     sys[R.UNMOVABLE] += in_cma
     _enlist(world, task)
-    task["rounds"] -= 1
-    task["pc"] = M_REGISTER if task["rounds"] > 0 else M_POST_RECV
+
+
+@step
+def mr_detach(tracker, world, t):
+    """Give back what GUP gave: the device has private pages now, or has the pages mapped.
+
+    It has not if a PTE was write-protected meanwhile, for nobody knew of the device yet: GUP again (as with
+    mmu_interval_read_retry, v6.12 Documentation/mm/hmm.rst).
+    """
+    sys = world.sys
+    task = at(world.task, t)
+    dio = at(world.dio, task["dio"])
+    n = int(dio["nr_pages"])
+    allowed = True
+    for p in range(dio["page"], dio["page"] + n):
+        allowed &= page_of(world, p)["flags"] & (PTE_PRESENT | PTE_WRITE) == PTE_PRESENT | PTE_WRITE
+        put_page(tracker, world, p)
+    tally(world, R.ATOMIC, n)
+    tally(world, R.PUT_PAGE, n)
+    if sys[R.PRIVATE_PAGES]:
+        tally(world, R.PRIVATE_COPY, n)
+        sys[R.PRIVATE_NOW] += n
+        sys[R.PEAK_BYTES] = max(sys[R.PEAK_BYTES], bytes_in_use(tracker, world))
+    elif allowed:
+        dio["built"] = every_page(dio)
+    else:
+        dio["got"] = 0
+        task["pc"] = D_GUP_CALL
+        return
+    if task["rounds"] > 0:
+        _enlist(world, task)
+    else:  # the device has faulted
+        task["pc"] = M_POST_RECV
 
 
 @inline
 def _enlist(world, task):
-    """The registration joins those of the region, in their order."""
+    """The registration joins those of the region, in their order; the next one, or transfers."""
     d = task["dio"]
     if task["flight_head"] < 0:
         task["flight_head"] = d
     else:
         at(world.dio, task["flight_tail"])["next"] = d
     task["flight_tail"] = d
+    task["rounds"] -= 1
+    task["pc"] = M_REGISTER if task["rounds"] > 0 else M_POST_RECV
 
 
 @step
@@ -110,7 +179,13 @@ def post_recv(world, t):
     sys = world.sys
     task = at(world.task, t)
     if task["transfers"] == 0:
-        task["pc"] = M_IDLE
+        task["pc"] = M_NOTICE if has_leases(world) and task["error"] else M_IDLE
+        return
+    dio = at(world.dio, task["dio"])
+    if has_notifier(world) and dio["built"] != every_page(dio):
+        tally(world, R.DEVICE_FAULT, 1)
+        dio["got"] = 0
+        task["pc"] = D_GUP_CALL
         return
     if sys[R.TAGS_FREE] == 0:
         wait(task, WAIT_TAG, -1)
@@ -120,7 +195,6 @@ def post_recv(world, t):
         wait(task, WAIT_BIO, -1)
         return
     task["transfers"] -= 1
-    dio = at(world.dio, task["dio"])
     dio["refcount"] = 1
     row = at(world.bio, b)
     row["page"] = dio["page"]
@@ -155,9 +229,51 @@ def mr_idle(world, t):
     if not task["caller"]:
         wait(task, WAIT_USER, -1)
         return
-    task["dio"] = task["flight_head"]
-    task["page"] = at(world.dio, task["dio"])["page"]
-    task["pc"] = M_DEREG_DIRTY
+    _begin_dereg(world, task, task["flight_head"])
+
+
+@jit
+def _begin_dereg(world, task, d):
+    """Deregister the registration ``d``; with none left the region is gone, and so is its lease."""
+    task["dio"] = d
+    if d < 0:
+        task["state"] = DEAD
+        task["flight_head"] = -1
+        lease_changes(world)
+        return
+    task["page"] = at(world.dio, d)["page"]
+    task["pc"] = M_DEREG_DETACHED if keeps_no_pin(world) else M_DEREG_DIRTY
+
+
+@jit
+def lease_notice(world, t):
+    """The holder of a lease is told to let go, and does, or not until the grace period is over."""
+    sys = world.sys
+    task = at(world.task, t)
+    if sys[R.HOLDER_RELEASES]:
+        _begin_dereg(world, task, task["flight_head"])
+        return
+    task["until_ps"] = sys[R.NOW] + sys[R.GRACE_PS]
+    task["pc"] = M_GRACE
+
+
+@jit
+def lease_grace(world, t):
+    """The grace period is over: the holder is revoked, or keeps the lease and the other gets an error, or nothing."""
+    sys = world.sys
+    task = at(world.task, t)
+    if sys[R.NOW] < task["until_ps"]:
+        task["state"] = SLEEPING
+        return
+    if sys[R.LEASE_END] == LEASE_REVOKE:
+        sys[R.REVOKED] += 1
+        _begin_dereg(world, task, task["flight_head"])
+        return
+    task["pc"] = M_IDLE
+    if sys[R.LEASE_END] == LEASE_FAIL:
+        sys[R.LEASE_KEPT] += 1
+        sys[R.LEASE_REFUSED] = 1
+        lease_changes(world)
 
 
 @step
@@ -168,10 +284,11 @@ def dereg_dirty(tracker, world, t):
     p = int(task["page"])
     page = page_of(world, p)
     if world.sys[R.DIRTY_ON_RELEASE] and not has(page, PG_DIRTY):
-        if has(page, PG_LOCKED):
-            lock_page(world, task, p)
-            return
-        tally(world, R.PAGE_LOCK, 1)
+        if not pins_by_lock(tracker, world, RDMA_PROGRAM, p):
+            if has(page, PG_LOCKED):
+                wait_for_lock(task, page, p)
+                return
+            tally(world, R.PAGE_LOCK, 1)
         set_page_dirty(world, page)
     task["page"] = p + 1
     if p + 1 == dio["page"] + dio["nr_pages"]:
@@ -230,9 +347,47 @@ def dereg_release(tracker, world, t):
     if p < dio["page"] + dio["nr_pages"]:
         return
     task["flight_head"] = dio["next"]
-    task["dio"] = dio["next"]
-    if task["dio"] < 0:
-        task["state"] = DEAD
-        return
-    task["page"] = at(world.dio, task["dio"])["page"]
-    task["pc"] = M_DEREG_DIRTY
+    _begin_dereg(world, task, dio["next"])
+
+
+@jit
+def dereg_detached(world, t):
+    """Release a region that keeps no pin, a page at a time: take the mapping from the device, or copy the page back.
+
+    A private page is copied back as by a write of the owner, through a fault where the PTE doesn't allow it (*assumed*:
+    with ``set_page_dirty_lock`` alone a page without buffers would be dirtied).
+    """
+    task = at(world.task, t)
+    dio = at(world.dio, task["dio"])
+    p = int(task["page"])
+    if world.sys[R.PRIVATE_PAGES]:
+        if world.sys[R.FRAMES]:
+            p = mapped_frame(world)
+            if p < 0:
+                wait(task, WAIT_PTE, -1)
+                return
+        if not _copy_back(world, task, dio, p):
+            return
+    else:
+        invalidate(world, task, p)
+    task["page"] = p + 1
+    if world.sys[R.FRAMES] or p + 1 == dio["page"] + dio["nr_pages"]:
+        dio["built"] = 0
+        task["flight_head"] = dio["next"]
+        _begin_dereg(world, task, dio["next"])
+
+
+@jit
+def _copy_back(world, task, dio, p):
+    page = page_of(world, p)
+    if page["flags"] & (PTE_PRESENT | PTE_WRITE) != PTE_PRESENT | PTE_WRITE:
+        task["page"] = task["first"] = task["last"] = p
+        task["pc"] = D_FAULT_LOCK
+        return False
+    if dio["built"] & (1 if world.sys[R.FRAMES] else page_bit(dio, p)):
+        ghost_write(page)
+        dio["built"] &= ~page_bit(dio, p)
+    page["flags"] |= PTE_DIRTY
+    tally(world, R.PRIVATE_COPY, 1)
+    world.sys[R.PRIVATE_NOW] -= 1
+    return True

@@ -7,6 +7,7 @@ The referenced bits are taken to be clear, so that one pass goes all the way.
 
 from workbench.accelerate import at, jit, step
 from workbench.mm import registers as R
+from workbench.mm.detached import invalidate
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock, page_mapped
 from workbench.mm.i_mmap import try_to_unmap as rmap_unmap
 from workbench.mm.page import (
@@ -113,10 +114,13 @@ def reclaim_unmap(tracker, world, t):
     task = at(world.task, t)
     p = int(task["page"])
     asks = sys[R.CLEAN_RECLAIM] != IGNORE
+    if not invalidate(world, task, p):
+        return
     if asks and sys[R.RECLAIM_BEFORE]:
         _ask(tracker, world, task, p)
     if not task["answer"] and page_mapped(page_of(world, p)):
         rmap_unmap(world, p)
+        task["error"] = page_mapped(page_of(world, p))  # a pin that is counted as a mapping
     if asks and not sys[R.RECLAIM_BEFORE]:
         _ask(tracker, world, task, p)
     task["pc"] = R_I_MMAP_UNLOCK
@@ -143,7 +147,8 @@ def test_dirty(world, t):
     if task["answer"]:
         world.sys[R.KEPT_PINNED] += 1
         _keep(world, task)
-    elif has(page, PG_DIRTY):
+    elif task["error"] or has(page, PG_DIRTY):
+        task["error"] = 0
         _keep(world, task)
     else:
         task["pc"] = R_RELEASE_BUFFERS

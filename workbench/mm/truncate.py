@@ -7,7 +7,8 @@ nobody references it (fs/dax.c dax_layout_busy_page, xfs_break_layouts).
 
 from workbench.accelerate import at, jit, step
 from workbench.mm import registers as R
-from workbench.mm.i_mmap import page_mapped
+from workbench.mm.detached import invalidate
+from workbench.mm.lease import has_leases, lease_held, tell_holders
 from workbench.mm.page import (
     BH_DIRTY,
     EVER_PINNED,
@@ -18,6 +19,7 @@ from workbench.mm.page import (
     PG_WAITERS,
     PG_WRITEBACK,
     PTE_DIRTY,
+    PTE_PINNED,
     PTE_PRESENT,
     PTE_WRITE,
     TAG_DIRTY,
@@ -35,11 +37,27 @@ from workbench.trackers.protocol import page_freed
 
 @jit
 def truncate_begin(world, t):
-    """i_size is 0: faults fail from now on."""
+    """i_size is 0: faults fail from now on. A lease is broken before, or truncation fails."""
     task = at(world.task, t)
+    if has_leases(world) and lease_held(world):
+        _break_leases(world, task, 0)
+        return
     world.sys[R.TRUNCATED] = 1
     task["page"] = 0
     task["pc"] = T_UNMAP
+
+
+@jit
+def _break_leases(world, task, p):
+    """Tell the holders of leases, and wait; one who keeps his has truncation fail (Weiny 2019-08-09: -ETXTBUSY)."""
+    if world.sys[R.LEASE_REFUSED]:
+        world.sys[R.TRUNCATE_FAILED] += 1
+        world.sys[R.TRUNCATED] = 0
+        task["state"] = DEAD
+        return
+    tell_holders(world, -1)
+    page_of(world, p)["flags"] |= PG_WAITERS
+    wait(task, WAIT_PIN, p)
 
 
 @jit
@@ -47,10 +65,12 @@ def unmap_range(world, t):
     """Remove the PTE; what it knew to be dirty goes to the page (v4.17 mm/memory.c zap_pte_range)."""
     task = at(world.task, t)
     page = page_of(world, int(task["page"]))
-    if page_mapped(page):
+    if not invalidate(world, task, int(task["page"])):
+        return
+    if has(page, PTE_PRESENT):
         if has(page, PTE_DIRTY):
             set_page_dirty(world, page)
-        page["flags"] &= ~(PTE_PRESENT | PTE_WRITE | PTE_DIRTY)
+        page["flags"] &= ~(PTE_PRESENT | PTE_WRITE | PTE_DIRTY | PTE_PINNED)
         page["_mapcount"] -= 1
         page["_refcount"] -= 1
         tally(world, R.PTE_UPDATE, 1)
@@ -61,13 +81,12 @@ def unmap_range(world, t):
 
 @jit
 def truncate_idle(world, t):
-    """Wait until only the file references the DAX page."""
+    """Wait until only the file references the DAX page; a lease may have been taken meanwhile."""
     task = at(world.task, t)
     p = int(task["page"])
     page = page_of(world, p)
     if page["_refcount"] > 1:
-        page["flags"] |= PG_WAITERS
-        wait(task, WAIT_PIN, p)
+        _break_leases(world, task, p)
         return
     task["pc"] = T_LOCK
 

@@ -120,8 +120,8 @@ PRIO_IRQ, PRIO_WORKER, PRIO_THREAD = range(3)
 # What a waiting task waits for.
 (
     WAIT_NONE, WAIT_DIO, WAIT_TAG, WAIT_BIO, WAIT_PAGE, WAIT_WRITEBACK, WAIT_PIN, WAIT_I_MMAP, WAIT_WORK,
-    WAIT_JOURNAL, WAIT_MMAP, WAIT_PTE, WAIT_CQ, WAIT_USER, WAIT_FORK,
-) = range(15)  # fmt: skip
+    WAIT_JOURNAL, WAIT_MMAP, WAIT_PTE, WAIT_CQ, WAIT_USER, WAIT_FORK, WAIT_DEVICE,
+) = range(16)  # fmt: skip
 WAITS = (
     "nothing",
     "a direct IO of its own to complete",
@@ -138,6 +138,7 @@ WAITS = (
     "a transfer to complete",
     "its user, who need never do anything",
     "fork",
+    "a device to let go of a page",
 )
 IDLE = (WAIT_WORK, WAIT_USER)  # who waits for these is at rest
 

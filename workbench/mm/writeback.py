@@ -11,8 +11,10 @@ Sources: v4.17 mm/page-writeback.c write_cache_pages, fs/ext4/inode.c ext4_write
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.bio import alloc_bio_row, device_push
+from workbench.mm.detached import invalidate, is_elsewhere
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.i_mmap import page_mkclean as rmap_mkclean
+from workbench.mm.lease import tell_holders
 from workbench.mm.page import (
     BH_DIRTY,
     BOUNCED,
@@ -68,7 +70,7 @@ from workbench.mm.world import (
     wake_all,
 )
 from workbench.policies import BOUNCE, IGNORE, REPORT, SKIP, WAIT, WRITE_KEEP_DIRTY
-from workbench.trackers.protocol import RANGE_BEFORE, is_pinned
+from workbench.trackers.protocol import RANGE_BEFORE, is_pinned, is_pinned_by_walk
 
 SYNC_NONE, SYNC_ALL, ISIZE = range(3)  # who cleans
 STUCK_ROUNDS = 100  # rounds without any movement after which the others are taken to be stuck for good
@@ -268,7 +270,11 @@ def writeback_i_mmap_lock(world, t):
 def writeback_mkclean(world, t):
     """``page_mkclean``."""
     task = at(world.task, t)
-    rmap_mkclean(world, int(task["page"]))
+    if not invalidate(world, task, int(task["page"])):
+        return
+    found = rmap_mkclean(world, int(task["page"]))
+    if world.sys[R.PINS_IN_MAPCOUNT]:
+        task["kept"] = found
     asks_now = not world.sys[R.CHECK_FIRST] and _policy(world, task) != IGNORE
     task["pc"] = F_ASK if asks_now else F_I_MMAP_UNLOCK
 
@@ -284,7 +290,13 @@ def ask(tracker, world, t):
     if _policy(world, task) == WAIT:
         page_of(world, p)["flags"] |= PG_WAITERS
         task["wait_kind"], task["wait_page"] = WAIT_PIN, p
-    task["answer"] = ask_tracker(tracker, world, p)
+    tally(world, R.PIN_TEST, 1)
+    if world.sys[R.CHECK_FIRST]:
+        task["answer"] = is_pinned(tracker, world, p)
+    else:
+        task["answer"] = is_pinned_by_walk(tracker, world, p, int(task["kept"]))
+    task["kept"] = 0
+    judge_answer(tracker, world, p, task["answer"])
     if not task["answer"]:
         task["wait_kind"] = WAIT_NONE
         task["told_no"] = page_of(world, p)["ghost_pins"] == 0
@@ -294,18 +306,24 @@ def ask(tracker, world, t):
 
 @step
 def ask_tracker(tracker, world, p):
-    """Ask, and compare the answer with the ghost: one who acts on a wrong one is a hazard.
+    """Ask whether a page is pinned; what is made of the answer is judged (`judge_answer`)."""
+    tally(world, R.PIN_TEST, 1)
+    pinned = is_pinned(tracker, world, p)
+    judge_answer(tracker, world, p, pinned)
+    return pinned
+
+
+@step
+def judge_answer(tracker, world, p, pinned):
+    """Compare an answer with the ghost: one who acts on a wrong one is a hazard.
 
     That a range outlives the pin of one of its pages is no wrong answer; nor is a pin that is just being taken.
     """
-    tally(world, R.PIN_TEST, 1)
-    pinned = is_pinned(tracker, world, p)
     page = page_of(world, p)
     if not pinned and page["ghost_pins"] > 0:
         world.sys[R.MISSED_PIN] += 1
     if pinned and page["ghost_pins"] == 0 and tracker.when < RANGE_BEFORE and not _being_pinned(world, p):
         world.sys[R.STALE_PIN if page["ghost_data"] & EVER_PINNED else R.FALSE_PIN] += 1
-    return pinned
 
 
 @jit
@@ -352,7 +370,8 @@ def decide(world, t):
     elif policy == SKIP:
         world.sys[R.SKIPPED] += 1
         _leave_page(world, task)
-    elif policy == REPORT:
+    elif policy == REPORT or world.sys[R.LEASE_REFUSED]:
+        task["wait_kind"] = WAIT_NONE
         world.sys[R.REPORTED] += 1
         task["error"] = 1
         _leave_page(world, task)
@@ -363,6 +382,7 @@ def decide(world, t):
         task["locked"] = 0
         task["pc"] = F_SUBMIT_BIO
     elif policy == WAIT:
+        tell_holders(world, p)
         if not world.sys[R.WAIT_JOURNAL_HELD]:
             _drop_handle(world, task)
         if not world.sys[R.WAIT_LOCKED]:
@@ -405,7 +425,7 @@ def clear_page_dirty_for_io(world, t):
     pinned = task["answer"] != 0
     bounced = pinned and _policy(world, task) == BOUNCE
     if bounced:
-        _bounce(world, page)
+        _bounce(world, p)
     if pinned and not (bounced and world.sys[R.BOUNCE_CLEANS]):
         world.sys[R.KEPT_DIRTY] += 1
     else:
@@ -415,11 +435,12 @@ def clear_page_dirty_for_io(world, t):
 
 
 @inline
-def _bounce(world, page):
+def _bounce(world, p):
     """Copy the page, at one instant, to a bounce page, which the device will read in its place."""
     sys = world.sys
+    page = page_of(world, p)
     page["flags"] |= BOUNCED
-    ghost_read(page)
+    ghost_read(page, is_elsewhere(world, p))
     tally(world, R.BOUNCE_COPY, 1)
     sys[R.BOUNCE_PAGES] += 1
     sys[R.PEAK_BOUNCE] = max(sys[R.PEAK_BOUNCE], sys[R.BOUNCE_PAGES])

@@ -7,6 +7,7 @@ import numpy as np
 
 from workbench.errors import UsageError, nearest
 from workbench.mm import registers as R
+from workbench.mm.detached import keeps_no_pin
 from workbench.mm.interval_tree import KIND_VMA, NODE, alloc, free_list_init, insert
 from workbench.mm.page import (
     BH_DIRTY,
@@ -41,12 +42,17 @@ from workbench.mm.world import (
 from workbench.mm.writeback import ISIZE, SYNC_ALL, SYNC_NONE
 from workbench.policies import (
     CLEANING,
+    LEASE_END,
+    LONGTERM_LEASE,
     LONGTERM_MIGRATE,
     LONGTERM_MIGRATE_CMA,
+    LONGTERM_NOTIFIER,
     LONGTERM_REFUSE,
     LONGTERM_REFUSE_DAX,
     WRITE_PINNED,
 )
+from workbench.trackers.bounce_pin import BouncePin
+from workbench.trackers.mapcount import MapCount
 
 COUNT_MAX = 2**31 - 1  # atomic_t
 
@@ -344,6 +350,8 @@ _LONGTERM_BITS = {
     "refuse-dax": LONGTERM_REFUSE_DAX,
     "migrate-first": LONGTERM_MIGRATE,
     "migrate-cma": LONGTERM_MIGRATE_CMA,
+    "lease": LONGTERM_LEASE,
+    "notifier": LONGTERM_NOTIFIER,
 }
 
 
@@ -361,9 +369,13 @@ def apply_design(world: World, design: Any) -> None:
     sys[R.WAIT_ONCE], sys[R.BOUNCE_CLEANS] = design.wait_once, design.bounce_cleans
     sys[R.PIN_DIO] &= "dio" in design.pins  # a scenario may have a caller that takes plain references all the same
     sys[R.PIN_RDMA] &= "rdma" in design.pins
+    sys[R.PINS_IN_MAPCOUNT] = isinstance(design.tracker, MapCount)
+    sys[R.PRIVATE_PAGES] = isinstance(design.tracker, BouncePin) and "notifier" not in design.longterm
+    sys[R.LEASE_END] = list(LEASE_END).index(design.lease)
     sys[R.FORK_ASKS], sys[R.TRUNCATE_WAITS] = design.fork_asks, design.truncate_waits
     sys[R.TRUNCATED_LOST] = design.truncated_lost
     sys[R.LONGTERM] = sum(_LONGTERM_BITS.get(rule, 0) for rule in design.longterm)
+    sys[R.PIN_RDMA] &= not keeps_no_pin(world)
 
 
 EMPTY_PLAN = np.zeros(0, PLAN)

@@ -35,9 +35,9 @@ PARAMETERS = (
     Parameter("migrate_rounds", 2, "attempts", "attempts of cma_alloc to move the page; 0: none", 0, 100),
     *COMMON,
 )  # fmt: skip
-SMALL = common.SMALL | {"dereg": 1, "migrate_us": 0.0}
+SMALL = common.SMALL | common.SMALL_REGION | {"migrate_us": 0.0}
 ALSO = ({"zone": "movable"},)
-HAZARDS = ("stale-pin", "false-pin", "unmovable")
+HAZARDS = ("stale-pin", "false-pin", "deadlock", "stall", "unmovable")
 
 
 def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tuple[Setup, dict[str, Any]]:

@@ -42,6 +42,7 @@ COMMON = (
     Parameter("writeback_us", 100.0, "us", "time in which the device serves a writeback", 1.0, 1e6),
 )  # fmt: skip
 SMALL = {"gup_fast_steps": 1, "journal": 1, "stable_pages": 1, "bias": 16}
+SMALL_REGION = {"dereg": 1, "grace_us": 0.0}  # beside them, where there is a memory region
 
 REGION = (
     Parameter("rdma_us", 0.0, "us", "when the region is registered", 0.0, 1e6),
@@ -49,6 +50,8 @@ REGION = (
     Parameter("transfers", 2, "transfers", "transfers into the region, one after the other", 0, 1000),
     Parameter("dereg", 0, "", "1: the region may be deregistered once it is idle; 0: it stays", 0, 1),
     Parameter("dirty_on_release", 1, "", "1: its pages are dirtied when it is released (__ib_umem_release)", 0, 1),
+    Parameter("on_notice", "release", "", "what it does when told to give a lease up", choices=("release", "keep")),
+    Parameter("grace_us", 1000.0, "us", "grace period of a lease (45 s in /proc/sys/fs/lease-break-time)", 0.0, 1e9),
 )  # fmt: skip
 
 
@@ -182,6 +185,8 @@ def finish(world: World, names: list[str], p: dict[str, Any], reads: int) -> Set
     sys[R.GUP_BATCH], sys[R.BIO_PAGES] = 64, 256
     sys[R.TAGS] = sys[R.TAGS_FREE] = TAGS
     sys[R.DIRTY_ON_RELEASE] = p.get("dirty_on_release", 0)
+    sys[R.HOLDER_RELEASES] = p.get("on_notice") == "release"
+    sys[R.GRACE_PS] = picoseconds(p.get("grace_us", 0.0))
     write_decisions(world, p)
     times = (picoseconds(p["read_us"]), picoseconds(p["writeback_us"]))
 

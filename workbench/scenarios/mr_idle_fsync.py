@@ -29,7 +29,7 @@ PARAMETERS = (
     *cleaner_parameters(flusher=(1200.0, 1), fsync=(2500.0, 1), kswapd=(3000.0, 0)),
     *COMMON,
 )
-SMALL = common.SMALL | {"dereg": 1} | dict.fromkeys(("flusher_us", "fsync_us", "kswapd_us", "period_us"), 0.0)
+SMALL = common.SMALL | common.SMALL_REGION | dict.fromkeys(("flusher_us", "fsync_us", "kswapd_us", "period_us"), 0.0)
 # A policy that only fsync follows takes two of them: what the first one cleans, the second one misses.
 ALSO = ({"flusher_rounds": 0, "fsync_rounds": 2},)
 HAZARDS = (

@@ -37,7 +37,7 @@ PARAMETERS = (
     *COMMON,
 )  # fmt: skip
 ALSO = ({"mapping": "cache"},)
-SMALL = common.SMALL | {"dereg": 1, "truncate_us": 0.0}
+SMALL = common.SMALL | common.SMALL_REGION | {"truncate_us": 0.0}
 HAZARDS = ("stale-pin", "false-pin", "deadlock", "stall", "truncate-write")
 
 

@@ -37,7 +37,8 @@ PARAMETERS = (
 )  # fmt: skip
 SMALL = (
     common.SMALL
-    | {"mappings": 6, "bias": 8, "count_max": 23, "dereg": 1}
+    | common.SMALL_REGION
+    | {"mappings": 6, "bias": 8, "count_max": 23}
     | dict.fromkeys(("rdma_us", "flusher_us", "kswapd_us", "period_us"), 0.0)
 )
 HAZARDS = (

@@ -12,7 +12,8 @@ from workbench.mm import registers as R
 from workbench.mm.page import PG_WRITEBACK, PTE_WRITE, has
 from workbench.mm.world import DEAD, RUNNABLE, WRITEBACK
 from workbench.mm.writeback import ISIZE, SYNC_NONE
-from workbench.trackers.protocol import RANGE_BEFORE
+from workbench.policies import LONGTERM_LEASE, LONGTERM_NOTIFIER
+from workbench.trackers.protocol import LOCK_PAGE, RANGE_BEFORE
 
 
 @step
@@ -21,6 +22,8 @@ def is_local(tracker, world, t):
     task = at(world.task, t)
     program, pc = task["program"], task["pc"]
     ranged = tracker.when >= RANGE_BEFORE
+    if tracker.lock == LOCK_PAGE:  # pins of a page keep each other out
+        return False
     if program == programs.WRITEBACK_PROGRAM:
         return _local_writeback(world, task, pc, ranged)
     if program == programs.KSWAPD_PROGRAM:
@@ -32,7 +35,9 @@ def is_local(tracker, world, t):
     if program == programs.DIO_PROGRAM:
         return _local_dio(world, task, pc)
     if program == programs.RDMA_PROGRAM:
-        return pc == programs.M_REGISTER or pc == programs.M_POST_RECV or pc == programs.M_DEREG_UNLOCK
+        if pc == programs.M_REGISTER or pc == programs.M_POST_RECV:  # but leases and notifiers are about these
+            return not world.sys[R.LONGTERM] & (LONGTERM_LEASE | LONGTERM_NOTIFIER)
+        return pc == programs.M_DEREG_UNLOCK
     return False
 
 

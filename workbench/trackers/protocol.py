@@ -11,7 +11,8 @@ when : int
     a loop of its own after GUP's walk), `RANGE_BEFORE` or `RANGE_AFTER` (one range per GUP call, inserted
     before or after the pages are taken), `NEVER`.
 lock : int
-    Spinlock that pin and unpin run under: `LOCK_NONE` or `LOCK_ZONE`. Ranges go under ``i_mmap_rwsem``.
+    What pin and unpin run under: `LOCK_NONE`, `LOCK_ZONE` (a spinlock), or `LOCK_PAGE`: the pin itself is the page
+    lock, for which GUP waits. Ranges go under ``i_mmap_rwsem``.
 """
 
 from collections.abc import Callable
@@ -21,10 +22,10 @@ from typing import Any
 from numba.extending import overload
 
 NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER = range(5)
-LOCK_NONE, LOCK_ZONE = range(2)
+LOCK_NONE, LOCK_ZONE, LOCK_PAGE = range(3)
 FIELDS = {
     "when": (NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER),
-    "lock": (LOCK_NONE, LOCK_ZONE),
+    "lock": (LOCK_NONE, LOCK_ZONE, LOCK_PAGE),
 }
 
 _table: dict[str, dict[type, Callable[..., Any]]] = {}
@@ -103,6 +104,12 @@ def is_pinned(tracker, world, page):
 
 
 @_operation
+def is_pinned_by_walk(tracker, world, page, mappings):
+    """The same, after a walk that has found so many PTEs that map the page, and has dropped their locks."""
+    return is_pinned(tracker, world, page)
+
+
+@_operation
 def pinned_in_range(tracker, world, inode, start, n):
     """How many pages of the range the tracker takes for pinned; -1: it can't tell."""
     return -1
@@ -151,6 +158,11 @@ def _forget_range(tracker, world, inode, first, last, handle):
 @overload(is_pinned)
 def _is_pinned(tracker, world, page):
     return implementation("is_pinned", tracker.instance_class)
+
+
+@overload(is_pinned_by_walk)
+def _is_pinned_by_walk(tracker, world, page, mappings):
+    return implementation("is_pinned_by_walk", tracker.instance_class)
 
 
 @overload(pinned_in_range)
