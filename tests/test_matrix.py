@@ -44,9 +44,10 @@ def test_rows():
     parts = rows[len(designs.PRESETS) :]
     each = 1 + 2 * (len(matrix.POLICIES) - 1)  # who ignores pins does not ask, in whatever order
     writing = 2 * len(matrix.WRITERS) * len(WRITE_PINNED)
-    assert len(parts) == len(set(parts)) == len(designs.trackers()) * each + writing
+    ruled = len(matrix.RULES) + len(matrix.LEASES)
+    assert len(parts) == len(set(parts)) == len(designs.trackers()) * each + writing + ruled
     assert {designs.parse(row).tracker_name for row in parts} == set(designs.trackers())
-    assert set(designs.PRESETS) < set(matrix.all_designs(quick=True)) and len(matrix.all_designs(quick=True)) < 15
+    assert set(designs.PRESETS) < set(matrix.all_designs(quick=True)) and len(matrix.all_designs(quick=True)) < 20
 
 
 def test_cases_pair_all_and_ask_at_fork():
@@ -63,7 +64,7 @@ def test_a_tracker_is_counted_by_itself_and_told_of_every_pin():
 
 def test_the_worlds_of_a_scenario(counted):
     assert matrix.places_of("golden-race") == ["golden-race"]
-    assert matrix.places_of("truncate-dax") == ["truncate-dax", "truncate-dax:mapping=cache"]
+    assert matrix.places_of("truncate-dax") == ["truncate-dax", "truncate-dax:mapping=cache", "truncate-dax:holder=mr"]
     asked = []
 
     def explore(scenario: str, design: str, mapping: str = "", **_):

@@ -27,9 +27,9 @@ from workbench.mm.programs import (
     RDMA_PROGRAM,
     WRITEBACK_PROGRAM,
 )
-from workbench.mm.world import DEAD, WAIT_DIO, WAIT_PAGE, WAIT_PIN, WAIT_USER, WAIT_WORK, WAITING, WAITS
+from workbench.mm.world import DEAD, WAIT_DIO, WAIT_DIRTY, WAIT_PAGE, WAIT_PIN, WAIT_USER, WAIT_WORK, WAITING, WAITS
 from workbench.mm.writeback import SYNC_NONE
-from workbench.policies import IGNORE, REPORT, SKIP
+from workbench.policies import BOUNCE, IGNORE, REPORT, SKIP
 from workbench.trackers.protocol import LOCK_PAGE, RANGE_BEFORE, is_pinned
 
 
@@ -160,6 +160,8 @@ def judge_rest(tracker, world, at_end):
                 found |= 1 << STALL
         if claimed and _idle_holder(world, p) and _is_held_up(world, page, False) and not killed:
             found |= 1 << STALL
+    if not killed and _writers_wait(world) and _never_clean(tracker, world) >= world.sys[R.DIRTY_LIMIT]:
+        found |= 1 << STALL
     if waiting > 0 and not killed:
         found |= 1 << _judge_waiting(tracker, world)
     return found | _kind_of_end(found, killed) << END_BITS
@@ -188,12 +190,36 @@ def _killed(world):
 
 @jit
 def _waiting_tasks(world):
-    """Tasks that wait, and are not merely idle."""
+    """Tasks that wait, and are not merely idle; the flusher comes again for those who wait for it to clean."""
     n = 0
     for t in range(len(world.task)):
         task = at(world.task, t)
-        idle = task["wait_kind"] == WAIT_WORK or task["wait_kind"] == WAIT_USER
+        kind = task["wait_kind"]
+        idle = kind == WAIT_WORK or kind == WAIT_USER or kind == WAIT_DIRTY
         n += task["state"] == WAITING and not idle
+    return n
+
+
+@jit
+def _writers_wait(world):
+    """Whether somebody is held up in balance_dirty_pages."""
+    for t in range(len(world.task)):
+        task = at(world.task, t)
+        if task["state"] == WAITING and task["wait_kind"] == WAIT_DIRTY:
+            return True
+    return False
+
+
+@step
+def _never_clean(tracker, world):
+    """Dirty pages that the flusher leaves alone as long as an idle holder, or only the tracker, has them pinned."""
+    sys = world.sys
+    leaves = sys[R.CLEAN_NONE] != IGNORE and not (sys[R.CLEAN_NONE] == BOUNCE and sys[R.BOUNCE_CLEANS])
+    n = 0
+    for p in range(sys[R.NR_PAGES]):
+        page = page_of(world, p)
+        if leaves and has(page, PG_DIRTY) and is_pinned(tracker, world, p):
+            n += page["ghost_pins"] == 0 or _idle_holder(world, p)
     return n
 
 
@@ -304,13 +330,16 @@ def _waiting(result: Any) -> dict[str, int]:
     """
     if result.counters["FS_BUG"]:
         return {"deadlock": 0, "stall": 0}
-    tasks = len(result.stuck)
+    chosen = designs.parse(result.design)
+    throttled = sum(task.endswith(WAITS[WAIT_DIRTY]) for task in result.stuck)
+    tasks = len(result.stuck) - throttled
     holder_idles = result.held > 0 and not any(task.startswith("rdma") for task in result.stuck)
-    by_lock = holder_idles and designs.parse(result.design).tracker.lock == LOCK_PAGE
+    by_lock = holder_idles and chosen.tracker.lock == LOCK_PAGE
     pin = (WAITS[WAIT_PIN], WAITS[WAIT_PAGE]) if by_lock else WAITS[WAIT_PIN]
     for_pin = sum(task.endswith(pin) for task in result.stuck)
     pins_left = result.counters["PINS"] - result.counters["UNPINS"] - result.held
+    stays_dirty = holder_idles and chosen.none != "ignore" and not (chosen.none == "bounce" and chosen.bounce_cleans)
     return {
         "deadlock": tasks if pins_left or not for_pin else 0,
-        "stall": 0 if pins_left else for_pin,
+        "stall": (0 if pins_left else for_pin) + (throttled if stays_dirty else 0),
     }

@@ -1,8 +1,8 @@
 """The decision matrix: designs × what must not happen, and what each costs. All explored and counted, nothing typed in.
 
-Rows are the presets, every tracker with every cleaning policy and order, and two trackers with the policies that write
-a pinned page. A hazard's cell is the worst verdict over the scenarios' small worlds. The other criteria come from such
-searches, and from counters of two short runs of `simulate`.
+Rows are the presets, every tracker with every cleaning policy and order, two trackers with the policies that write
+a pinned page, and one with each rule for long-term pins. A hazard's cell is the worst verdict over the scenarios' small
+worlds. The other criteria come from such searches, and from counters of two short runs of `simulate`.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from workbench import charts, designs
 from workbench.errors import UsageError, nearest
-from workbench.policies import CLEANING, WRITE_PINNED
+from workbench.policies import CLEANING, LEASE_END, LONGTERM, WRITE_PINNED
 from workbench.provenance import plain, provenance
 from workbench.scenarios import SCENARIOS
 from workbench.tables import number
@@ -31,6 +31,10 @@ POLICIES = (*(name for name in CLEANING if name not in WRITE_PINNED), "skip/wait
 # What writing a pinned page comes to turns little on who says that it is pinned: a few rows show it.
 WRITERS = ("bias", "vma-common:release=backpointer")
 ORDERS = designs.PARTS["order"]
+# Rules for long-term pins, with one tracker and policy, and what leases come to.
+RULES = tuple(rule for rule in LONGTERM if rule != "allow")
+LEASES = tuple(f"lease,lease={end}" for end in LEASE_END if end != designs.PARTS["lease"][0])
+RULED = "tracker=bias,cleaning=skip/wait,longterm="
 QUICK = (
     *designs.PRESETS,
     "tracker=flag,cleaning=skip/wait",
@@ -68,7 +72,8 @@ def all_designs(quick: bool = False) -> list[str]:
     -------
     list of str
         The presets; then each tracker × cleaning policy (one for all callers; or skip for WB_SYNC_NONE and wait for
-        WB_SYNC_ALL) × order, but for the order where nobody asks; then `WRITERS` × `policies.WRITE_PINNED` × order.
+        WB_SYNC_ALL) × order, but for the order where nobody asks; then `WRITERS` × `policies.WRITE_PINNED` × order;
+        then one design under each of `RULES` and `LEASES`.
     """
     if quick:
         return list(QUICK)
@@ -77,7 +82,7 @@ def all_designs(quick: bool = False) -> list[str]:
     for (tracker, policy), order in product(pairs, ORDERS):
         if policy != "ignore" or order == ORDERS[0]:
             names.append(f"tracker={tracker},cleaning={policy}" + (f",order={order}" if policy != "ignore" else ""))
-    return names
+    return names + [f"{RULED}{rule}" for rule in (*RULES, *LEASES)]
 
 
 def cases(rows: Iterable[str], scenarios: Iterable[str]) -> list[tuple[str, str]]:

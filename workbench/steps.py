@@ -304,7 +304,10 @@ def _plain_step(world, t):
     task = at(world.task, t)
     program, pc = task["program"], task["pc"]
     if program == programs.WRITER_PROGRAM:
-        fork.writer_write(world, t)
+        if pc == programs.U_WRITE:
+            fork.writer_write(world, t)
+        else:
+            fork.balance_dirty_pages(world, t)
     elif program == programs.CHILD_PROGRAM:
         if pc == programs.C_WAIT:
             fork.child_wait(world, t)

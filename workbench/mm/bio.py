@@ -71,6 +71,7 @@ from workbench.mm.world import (
     WAIT_CQ,
     WAIT_DEVICE,
     WAIT_DIO,
+    WAIT_DIRTY,
     WAIT_JOURNAL,
     WAIT_TAG,
     WAIT_WORK,
@@ -620,6 +621,7 @@ def end_page_writeback(world, t):
             page["ghost_data"] &= ~NEWER_THAN_DISK
         if has(page, PG_WAITERS):
             wake_up_page(world, p, WAIT_WRITEBACK)
+    wake_all(world, WAIT_DIRTY, -1)
     free_bio(world, task["bio"])
     task["bio"] = -1
     task["pc"] = I_TAKE

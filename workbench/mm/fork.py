@@ -1,9 +1,10 @@
 """Anonymous memory: the owner's writes, the write fault that may copy, fork, and the child.
 
-One virtual page of the owner, in a world of frames. fork shares the frame read-only with the child (v4.17
-mm/memory.c copy_one_pte) or, where the design asks whether it is pinned, gives the child a copy at once (v5.9
-copy_present_page). It holds mmap_lock for writing, and ``mm->write_protect_seq`` is odd meanwhile (v5.11 mm/memory.c
-copy_page_range). Sources of the write fault: v4.17 do_wp_page and reuse_swap_page, v6.12 wp_can_reuse_anon_folio.
+The thread that writes may also write to a page of a file, where ``balance_dirty_pages`` holds it up. One virtual page
+of the owner, in a world of frames. fork shares the frame read-only with the child (v4.17 mm/memory.c copy_one_pte) or,
+where the design asks whether it is pinned, gives the child a copy at once (v5.9 copy_present_page). It holds mmap_lock
+for writing, and ``mm->write_protect_seq`` is odd meanwhile (v5.11 mm/memory.c copy_page_range). Sources of the write
+fault: v4.17 do_wp_page and reuse_swap_page, v6.12 wp_can_reuse_anon_folio.
 """
 
 from workbench.accelerate import at, inline, jit, step
@@ -15,7 +16,9 @@ from workbench.mm.page import (
     NEWER_THAN_COPY,
     NEWER_THAN_DISK,
     PG_ANON,
+    PG_DIRTY,
     PG_EXCLUSIVE,
+    PG_WRITEBACK,
     PTE_DIRTY,
     PTE_PINNED,
     PTE_PRESENT,
@@ -34,8 +37,10 @@ from workbench.mm.programs import (
     K_COPY,
     K_END,
     K_SHARE,
+    U_BALANCE,
+    U_WRITE,
 )
-from workbench.mm.world import DEAD, SLEEPING, WAIT_FORK, WAIT_MMAP, WAIT_PTE, tally, wait, wake_all
+from workbench.mm.world import DEAD, SLEEPING, WAIT_DIRTY, WAIT_FORK, WAIT_MMAP, WAIT_PTE, tally, wait, wake_all
 from workbench.mm.writeback import act_on_no, ask_tracker
 
 # ---- the owner writes
@@ -45,7 +50,7 @@ from workbench.mm.writeback import act_on_no, ask_tracker
 def writer_write(world, t):
     """Write to the virtual page, by way of a fault where the PTE doesn't allow it; exit after the last write."""
     task = at(world.task, t)
-    p = mapped_frame(world)
+    p = mapped_frame(world) if world.sys[R.FRAMES] else int(task["page"])
     if p < 0:
         wait(task, WAIT_PTE, -1)
         return
@@ -57,6 +62,24 @@ def writer_write(world, t):
     page["flags"] |= PTE_DIRTY
     ghost_write(page)
     task["rounds"] -= 1
+    if world.sys[R.DIRTY_LIMIT] > 0:
+        task["pc"] = U_BALANCE
+    elif task["rounds"] == 0:
+        task["state"] = DEAD
+
+
+@jit
+def balance_dirty_pages(world, t):
+    """Wait while as many pages as the limit, or more, are dirty or under writeback (v4.17 mm/page-writeback.c)."""
+    task = at(world.task, t)
+    dirty = 0
+    for p in range(world.sys[R.NR_PAGES]):
+        dirty += has(page_of(world, p), PG_DIRTY | PG_WRITEBACK)
+    if dirty >= world.sys[R.DIRTY_LIMIT]:
+        world.sys[R.THROTTLED] += 1
+        wait(task, WAIT_DIRTY, -1)
+        return
+    task["pc"] = U_WRITE
     if task["rounds"] == 0:
         task["state"] = DEAD
 

@@ -142,7 +142,7 @@ def unpack_dio(world, d, word, order):
 
 @inline
 def pack_task(task, order):
-    """What a task does: 54 bits. Of one that has ended, only that, and the page that it has left locked.
+    """What a task does: 55 bits. Of one that has ended, only that, and the page that it has left locked.
 
     An interrupt or a kworker without work is at its first step, and has nothing in hand.
     """
@@ -151,7 +151,7 @@ def pack_task(task, order):
     if task["wait_kind"] == WAIT_WORK:
         return WAITING
     word = int(task["pc"])
-    word = put(word, int(task["wait_kind"]), 4)
+    word = put(word, int(task["wait_kind"]), 5)
     word = put(word, int(task["wait_page"]) + 1 if task["wait_kind"] != WAIT_NONE else 0, 4)
     word = put(word, int(task["granted"]), 1)
     word = put(word, int(task["write"]), 1)
@@ -210,8 +210,8 @@ def unpack_task(task, word, order):
     task["write"] = word >> 39 & 1
     task["granted"] = word >> 40 & 1
     task["wait_page"] = (word >> 41 & 15) - 1
-    task["wait_kind"] = word >> 45 & 15
-    task["pc"] = word >> 49
+    task["wait_kind"] = word >> 45 & 31
+    task["pc"] = word >> 50
 
 
 @inline

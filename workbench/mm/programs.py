@@ -79,7 +79,7 @@ PROGRAMS = {
         "dereg_release",
         "dereg_detached",
     ),
-    "writer": ("write", "", *_FAULT),
+    "writer": ("write", "balance_dirty_pages", *_FAULT),
     "fork": ("fork_begin", "fork_ask", "fork_copy", "fork_share", "fork_end"),
     "child": ("child_wait", "child_write", "child_exit"),
     "truncate": (
@@ -185,7 +185,7 @@ M_REGISTER, M_CHECK = 0, 1
     M_DEREG_RELEASE,
     M_DEREG_DETACHED,
 ) = range(2 + len(_GUP), len(PROGRAMS["rdma"]))
-U_WRITE = 0
+U_WRITE, U_BALANCE = 0, 1
 K_BEGIN, K_ASK, K_COPY, K_SHARE, K_END = _numbers("fork")
 C_WAIT, C_WRITE, C_EXIT = _numbers("child")
 T_BEGIN, T_UNMAP, T_IDLE, T_LOCK, T_TRUNCATE, T_UNLOCK = _numbers("truncate")

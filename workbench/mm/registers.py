@@ -74,6 +74,7 @@ COUNTERS = {
     "NOTICES": "lease holder told to let go",
     "REVOKED": "lease taken from a holder who did not let go in time",
     "LEASE_KEPT": "holder who did not let go in time and kept the lease: who wanted the page gets an error",
+    "THROTTLED": "wait of a writer in balance_dirty_pages",
     "TRUNCATE_FAILED": "truncation that failed because of a lease",
     "MIGRATED": "page moved to another frame",
     "NOT_MIGRATED": "page that could not be moved",
@@ -162,6 +163,7 @@ REGISTERS = {
     "LEASE_REFUSED": "1: a holder has not let go within the grace period, and keeps the lease",
     "HOLDER_RELEASES": "1: lease holders let go when they are told to",
     "GRACE_PS": "grace period of a lease",
+    "DIRTY_LIMIT": "pages, dirty or under writeback, at which balance_dirty_pages holds writers up; 0: never",
     "LONGTERM": "rules for long-term pins: LONGTERM_* of policies.py, added up",
     "COUNT_MAX": "greatest value that a reference or pin count can have",
     "FRAMES": "1: one virtual page, and every row is a frame that it may have",
@@ -200,7 +202,7 @@ _registers = list(REGISTERS)
     UNPINS, DIOS, BIOS, RANGES, RANGES_GONE,
     SPLITS, SHRINKS, AMBIGUOUS, UNATTRIBUTED, DEFERRED_DIRTY, DEFERRED_UNPIN, CLEANED, KEPT_DIRTY, WRITTEN, SKIPPED,
     WAITED, REPORTED, FSYNCS, FSYNC_ERRORS, UNMAPPED, BUFFERS_DROPPED, FREED, KEPT, KEPT_PINNED, REFUSED, NOTICES,
-    REVOKED, LEASE_KEPT, TRUNCATE_FAILED, MIGRATED,
+    REVOKED, LEASE_KEPT, THROTTLED, TRUNCATE_FAILED, MIGRATED,
     NOT_MIGRATED, COW_COPIES, TRUNCATED_PAGES, BUFFERLESS_DIRTY, FS_BUG, DATA_DROPPED, UNSTABLE_WRITE, MISSED_PIN,
     LOST_UPDATE, STALE_PIN, FALSE_PIN, FSYNC_LIE, COW_ALIAS, TRUNCATE_WRITE, COUNT_OVERFLOW, UNMOVABLE,
 ) = range(len(_counters))  # fmt: skip
@@ -213,7 +215,7 @@ _registers = list(REGISTERS)
     WAIT_LOCKED, RECLAIM_BEFORE, LIVE_RANGES, PEAK_RANGES, PEAK_BYTES, PINNED_PAGES, PAGES_LOCKED, LAST_DONE,
     GUP_FAST_STEPS, PIN_DIO, PIN_RDMA, DIRTY_ALWAYS, DIRTY_ON_RELEASE, JOURNAL, JOURNAL_HANDLES, WAIT_JOURNAL_HELD,
     WAIT_ONCE, BOUNCE_CLEANS, BOUNCE_PAGES, PEAK_BOUNCE, PINS_IN_MAPCOUNT, PRIVATE_PAGES, PRIVATE_NOW, LEASE_END,
-    LEASE_REFUSED, HOLDER_RELEASES, GRACE_PS, LONGTERM, COUNT_MAX, FRAMES, MOVABLE, DAX, TRUNCATED,
+    LEASE_REFUSED, HOLDER_RELEASES, GRACE_PS, DIRTY_LIMIT, LONGTERM, COUNT_MAX, FRAMES, MOVABLE, DAX, TRUNCATED,
     TRUNCATE_WAITS, TRUNCATED_LOST, MMAP_READERS, MMAP_WRITER, SEQ, SEQ_CHECKED, HAS_PINNED, FORK_ASKS, SYNC_PAGES,
     SYNC_ANY, WATCH, CHOICE, CHOICES,
 ) = range(len(_counters), len(_counters) + len(_registers))  # fmt: skip

@@ -120,8 +120,8 @@ PRIO_IRQ, PRIO_WORKER, PRIO_THREAD = range(3)
 # What a waiting task waits for.
 (
     WAIT_NONE, WAIT_DIO, WAIT_TAG, WAIT_BIO, WAIT_PAGE, WAIT_WRITEBACK, WAIT_PIN, WAIT_I_MMAP, WAIT_WORK,
-    WAIT_JOURNAL, WAIT_MMAP, WAIT_PTE, WAIT_CQ, WAIT_USER, WAIT_FORK, WAIT_DEVICE,
-) = range(16)  # fmt: skip
+    WAIT_JOURNAL, WAIT_MMAP, WAIT_PTE, WAIT_CQ, WAIT_USER, WAIT_FORK, WAIT_DEVICE, WAIT_DIRTY,
+) = range(17)  # fmt: skip
 WAITS = (
     "nothing",
     "a direct IO of its own to complete",
@@ -139,6 +139,7 @@ WAITS = (
     "its user, who need never do anything",
     "fork",
     "a device to let go of a page",
+    "dirty pages to become fewer",
 )
 IDLE = (WAIT_WORK, WAIT_USER)  # who waits for these is at rest
 

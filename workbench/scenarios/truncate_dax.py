@@ -36,7 +36,7 @@ PARAMETERS = (
     *region_parameters(transfers=1),
     *COMMON,
 )  # fmt: skip
-ALSO = ({"mapping": "cache"},)
+ALSO = ({"mapping": "cache"}, {"holder": "mr"})
 SMALL = common.SMALL | common.SMALL_REGION | {"truncate_us": 0.0}
 HAZARDS = ("stale-pin", "false-pin", "deadlock", "stall", "truncate-write")
 
