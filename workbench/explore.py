@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench import costs, designs, provenance
+from workbench import costs, designs, provenance, user_tracker
 from workbench.errors import UsageError
 from workbench.hazards import HAZARDS
 from workbench.mm import registers as R
@@ -153,7 +153,8 @@ def _verdict(small: SmallWorld, design: str, parameters: dict[str, Any], found: 
         waits=_waits(small, search),
         provenance=provenance.provenance(
             scenario=small.scenario, design=design, parameters=small.parameters, seed=0, costs=costs.DEFAULT
-        ),
+        )
+        | user_tracker.provenance(small.tracker),
     )
 
 
@@ -396,7 +397,7 @@ def random_walks(scenario: str, design: str = "v4.17", *, walks: int, seed: int 
     )
     return Verdict(
         scenario, design, small.parameters, False, False, 0, steps, longest, time.perf_counter() - began, 0.0,
-        hazards, ends, provenance=made_by,
+        hazards, ends, provenance=made_by | user_tracker.provenance(small.tracker),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench import accelerate, designs
+from workbench import designs, user_tracker
 from workbench.errors import UsageError, nearest
 from workbench.hazards import END_BITS, EVENTS, HAZARDS
 from workbench.mm import packing
@@ -113,11 +113,8 @@ def words_of(small: SmallWorld) -> int:
 
 @cache
 def driver(tracker_class: Any) -> Any:
-    """The compiled search: kept on disk for the package's own trackers only."""
-    if not accelerate.JIT_ENABLED:
-        return engine.run
-    wrap = accelerate.driver if tracker_class.__module__.startswith("workbench.") else accelerate.driver_uncached
-    return wrap(engine.run.py_func)
+    """The compiled search for a class of trackers."""
+    return user_tracker.engine(engine.run, tracker_class)
 
 
 def new_search(small: SmallWorld, max_states: int = 0, reduce: bool = False, room: int = 1 << 14) -> engine.Search:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import accelerate, clock, costs, designs, provenance, scheduled
+from workbench import clock, costs, designs, provenance, scheduled, user_tracker
 from workbench.errors import UsageError, nearest
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED
@@ -187,7 +187,8 @@ def simulate(
             seed=seed,
             costs=cost_table,
             trace_sha256=setup.trace_sha256,
-        ),
+        )
+        | user_tracker.provenance(tracker),
     )
 
 
@@ -224,7 +225,9 @@ def _by_schedule(
         log=followed.log,
         stuck=stuck,
         held=int(_held_by_regions(tracker, world)[0].sum()),
-        provenance=made_by | {"schedule_sha256": hashlib.sha256(text.encode()).hexdigest()},
+        provenance=made_by
+        | user_tracker.provenance(tracker)
+        | {"schedule_sha256": hashlib.sha256(text.encode()).hexdigest()},
         by_schedule=True,
         at_rest=followed.at_rest,
     )
@@ -235,11 +238,8 @@ def _by_schedule(
 
 @cache
 def _driver(tracker_class: Any) -> Any:
-    """The compiled driver: kept on disk for the package's own trackers only."""
-    if not accelerate.JIT_ENABLED:
-        return clock.run
-    wrap = accelerate.driver if tracker_class.__module__.startswith("workbench.") else accelerate.driver_uncached
-    return wrap(clock.run.py_func)
+    """The compiled clock for a class of trackers."""
+    return user_tracker.engine(clock.run, tracker_class)
 
 
 def new_clock(setup: Setup) -> clock.Clock:
@@ -505,8 +505,8 @@ def _histogram(world: World, which: int) -> pd.DataFrame:
 def _stale_pages(tracker: Any, world: World) -> int:
     """Pages that the tracker calls pinned though no true pin is left, once everything has come to rest."""
     aside = world._replace(sys=world.sys.copy())  # what is asked here is not the simulation's to count
-    pages = np.flatnonzero(world.page["ghost_pins"] == 0)
-    return sum(bool(is_pinned(tracker, aside, int(p))) for p in pages)
+    ask = user_tracker.guarded(is_pinned, type(tracker))
+    return sum(bool(ask(tracker, aside, int(p))) for p in np.flatnonzero(world.page["ghost_pins"] == 0))
 
 
 def _locks(world: World, ticker: clock.Clock) -> pd.DataFrame:

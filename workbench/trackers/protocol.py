@@ -14,6 +14,7 @@ lock : int
     Spinlock that pin and unpin run under: `LOCK_NONE` or `LOCK_ZONE`. Ranges go under ``i_mmap_rwsem``.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -23,9 +24,19 @@ from numba.extending import overload
 NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER = range(5)
 LOCK_NONE, LOCK_ZONE = range(2)
 FIELDS = {
-    "when": (NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER),
-    "lock": (LOCK_NONE, LOCK_ZONE),
+    "when": ("NEVER", "IN_GUP", "AFTER_WALK", "RANGE_BEFORE", "RANGE_AFTER"),
+    "lock": ("LOCK_NONE", "LOCK_ZONE"),
 }
+# Operations that a tracker has to implement, by `when`; the defaults of the others do nothing, or know nothing.
+_PAGES = ("pin", "unpin", "is_pinned")
+NEEDED = {
+    NEVER: ("is_pinned",),
+    IN_GUP: _PAGES,
+    AFTER_WALK: _PAGES,
+    RANGE_BEFORE: ("pin_range", "unpin_range", "forget_range", "is_pinned"),
+    RANGE_AFTER: ("pin_range", "unpin_range", "is_pinned"),
+}
+ANSWERS = ("is_pinned", "pin_range", "pinned_in_range", "bytes_in_use")  # operations that return something
 
 _table: dict[str, dict[type, Callable[..., Any]]] = {}
 
@@ -41,16 +52,37 @@ def implements(tracker_class: type) -> Callable[[Callable[..., Any]], Callable[.
     Raises
     ------
     TypeError
-        If the function's name is not that of an operation of the protocol.
+        If the function's name is not that of an operation of the protocol, or its arguments are not the operation's;
+        or if somebody else's function would replace one of a tracker of the package.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        if function.__name__ not in OPERATIONS:
-            raise TypeError(f"{function.__name__} is not an operation of a tracker: {', '.join(OPERATIONS)}")
-        _table[function.__name__][tracker_class] = function
+        name = function.__name__
+        if name not in OPERATIONS:
+            raise TypeError(f"{name} is not an operation of a tracker: {', '.join(OPERATIONS)}")
+        if signature(function) != signature(_table[name][object]):
+            needed = signature(_table[name][object])
+            raise TypeError(f"{name}({', '.join(signature(function))}) has to be {name}({', '.join(needed)})")
+        if _of_package(tracker_class) and not _of_package(function):
+            raise TypeError(f"{tracker_class.__name__} is a tracker of the package: define a class of your own")
+        _table[name][tracker_class] = getattr(function, "py_func", function)
         return function
 
     return register
+
+
+def signature(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of a function's arguments, in their order."""
+    return tuple(inspect.signature(function).parameters)
+
+
+def _of_package(thing: Any) -> bool:
+    return str(thing.__module__).startswith("workbench.")
+
+
+def implemented(tracker_class: type) -> dict[str, Callable[..., Any]]:
+    """Find the functions that a tracker has of its own, by operation."""
+    return {name: table[tracker_class] for name, table in _table.items() if tracker_class in table}
 
 
 def implementation(name: str, tracker_class: type) -> Callable[..., Any]:
