@@ -361,7 +361,7 @@ module.act_on_no = lambda world, task, p: None
 """,
     "first-release-forgotten": """
 from workbench.trackers import virtual_vma as module
-module._mark_first = lambda world, r: None
+module.mark_first = lambda world, r: None
 """,
     "last-woken-runs-first": """
 from workbench import clock as module

@@ -133,6 +133,8 @@ def new_search(small: SmallWorld, max_states: int = 0, reduce: bool = False, roo
     cells = np.zeros(engine.CELLS, np.int64)
     cells[engine.WORDS] = words
     cells[engine.RANGED] = small.tracker.when >= RANGE_BEFORE
+    if user_tracker.provenance(small.tracker) and not cells[engine.RANGED]:
+        cells[engine.FREE_NODE] = small.world.node[0]["rb_right"]
     cells[engine.MAX_STATES], cells[engine.REDUCE] = max_states, reduce
     cells[engine.NEXT] = cells[engine.LEVEL] = -1
     cells[engine.WHAT] = engine.DEVICE + len(small.world.bio)

@@ -8,7 +8,7 @@ completion is polled. Deregistration dirties the pages, if they are clean, and p
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.bio import alloc_bio_row, device_push, learn_completion, put_pinned_page
-from workbench.mm.gup import learns, locked_batch
+from workbench.mm.gup import learns, locked_batch, range_spinlock
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.page import (
     FRAME_CMA,
@@ -38,7 +38,7 @@ from workbench.mm.programs import (
 )
 from workbench.mm.world import DEAD, READ, TRANSFER, WAIT_BIO, WAIT_CQ, WAIT_TAG, WAIT_USER, tally, wait
 from workbench.policies import LONGTERM_MIGRATE, LONGTERM_MIGRATE_CMA, LONGTERM_REFUSE, LONGTERM_REFUSE_DAX
-from workbench.trackers.protocol import RANGE_BEFORE, unpin_range
+from workbench.trackers.protocol import LOCK_NONE, RANGE_BEFORE, unpin_range
 
 
 @jit
@@ -177,7 +177,9 @@ def dereg_dirty(tracker, world, t):
     if p + 1 == dio["page"] + dio["nr_pages"]:
         task["page"] = dio["page"]
         ranges = learns(tracker, world, RDMA_PROGRAM, dio["page"]) >= RANGE_BEFORE
-        task["pc"] = M_DEREG_LOCK if ranges else M_DEREG_RELEASE
+        task["pc"] = M_DEREG_RELEASE
+        if ranges:
+            task["pc"] = M_DEREG_LOCK if range_spinlock(tracker) == LOCK_NONE else M_DEREG_RANGE
 
 
 @jit
@@ -201,7 +203,11 @@ def dereg_range(tracker, world, t):
     task["page"] = end
     if end == dio["page"] + dio["nr_pages"]:
         dio["handle"] = -1
-        task["pc"] = M_DEREG_UNLOCK
+        if range_spinlock(tracker) == LOCK_NONE:
+            task["pc"] = M_DEREG_UNLOCK
+        else:
+            task["page"] = dio["page"]
+            task["pc"] = M_DEREG_RELEASE
 
 
 @jit

@@ -11,7 +11,19 @@ when : int
     a loop of its own after GUP's walk), `RANGE_BEFORE` or `RANGE_AFTER` (one range per GUP call, inserted
     before or after the pages are taken), `NEVER`.
 lock : int
-    Spinlock that pin and unpin run under: `LOCK_NONE` or `LOCK_ZONE`. Ranges go under ``i_mmap_rwsem``.
+    What operations run under. `LOCK_NONE`: pin and unpin of a page under nothing, those of ranges under
+    ``i_mmap_rwsem``, which sleeps, so that a kworker releases them. `LOCK_ZONE`, `LOCK_OWN`: the spinlock of the zone's
+    LRU, or one of the tracker's own, taken with interrupts off: each page's pin and unpin; or each range's, which the
+    completion interrupt releases itself, and the question of a cleaner. (Reclaim asks under the page-table lock.)
+
+Other fields are the tracker's own; in a user's file they are whole numbers, with defaults.
+
+State
+-----
+What a tracker remembers is in pages and ranges, where `explore` finds it and tells states apart by it: a page's
+``_refcount``, ``_pincount`` and ``PG_DMA_PINNED``, and, while it is off the LRU, its ``lru_next`` and ``lru_prev``;
+and pinned ranges (`workbench.mm.ranges`) in ``i_mmap`` or in `PIN_TREE`, a tree of their own. A tracker that keeps
+ranges learns of ranges: ``when`` is `RANGE_BEFORE` or `RANGE_AFTER`.
 """
 
 import inspect
@@ -22,10 +34,11 @@ from typing import Any
 from numba.extending import overload
 
 NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER = range(5)
-LOCK_NONE, LOCK_ZONE = range(2)
+LOCK_NONE, LOCK_ZONE, LOCK_OWN = range(3)
+SPINLOCKS = 2  # that a tracker may name; in the clock the page-table locks come after them
 FIELDS = {
     "when": ("NEVER", "IN_GUP", "AFTER_WALK", "RANGE_BEFORE", "RANGE_AFTER"),
-    "lock": ("LOCK_NONE", "LOCK_ZONE"),
+    "lock": ("LOCK_NONE", "LOCK_ZONE", "LOCK_OWN"),
 }
 # Operations that a tracker has to implement, by `when`; the defaults of the others do nothing, or know nothing.
 _PAGES = ("pin", "unpin", "is_pinned")
