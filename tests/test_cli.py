@@ -464,6 +464,17 @@ def test_matrix_looks_for_room_before_it_searches(command, small_matrix, searche
     assert searched.calls == []
 
 
+def test_matrix_takes_designs_beside_the_others(command, small_matrix, tmp_path):
+    (tmp_path / "mine.py").write_text((Path(workbench.__file__).parent / "trackers" / "pincount.py").read_text())
+    mine = f"tracker={tmp_path}/mine.py:PinCount,cleaning=skip"
+    found = json.loads(command(*small_matrix, "--json", "--design", mine, "--design", "v6.12"))
+    assert set(found["designs"]) == {"v4.17", mine, "v6.12"}
+    assert found["designs"][mine]["criteria"]["atomics per page"] == "2"
+    new = tmp_path / "new"
+    line = command(*small_matrix, "--out", new, "--design", mine.replace("PinCount", "Pins"), status=2)
+    assert "mine.py: it has no class 'Pins'; did you mean 'PinCount'?" in line and not new.exists()
+
+
 def test_matrix_takes_its_options(command, small_matrix, searched):
     command("matrix", "--jobs", "1", "--quick", "--max-states", "5", "--memory-mib", "6", "--scenarios", "wide-map")
     assert {scenario for scenario, *_ in searched.calls} == {"wide-map", "fork-cow"}

@@ -66,54 +66,6 @@ def test_any_text_is_a_design_or_a_usage_error(text):
         assert "\n" not in str(error).replace(repr(text), "")
 
 
-USER_TRACKER = """
-from typing import NamedTuple
-from workbench.mm.page import page_of
-from workbench.trackers.protocol import implements
-
-class Mine(NamedTuple):
-    when: int = 1
-    lock: int = 0
-
-class NoLock(NamedTuple):
-    when: int = 1
-
-class NoDefault(NamedTuple):
-    when: int
-    lock: int = 0
-
-@implements(Mine)
-def is_pinned(tracker, world, page):
-    return page_of(world, page)["_refcount"] > 3
-"""
-
-
-@pytest.mark.parametrize(
-    "class_name,says",
-    [("Yours", "no class 'Yours'"), ("NoLock", "field 'lock'"), ("NoDefault", "needs a default")],
-)
-def test_broken_user_trackers(tmp_path, class_name, says):
-    path = tmp_path / "mine.py"
-    path.write_text(USER_TRACKER)
-    with pytest.raises(UsageError) as caught:
-        designs.parse(f"tracker={path}:{class_name}")
-    assert says in str(caught.value) and "mine.py" in str(caught.value)
-
-
-def test_user_file_that_does_not_run(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text("import no_such_module\n")
-    with pytest.raises(UsageError, match="ModuleNotFoundError"):
-        designs.parse(f"tracker={path}:Mine")
-
-
-def test_user_tracker_runs(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text(USER_TRACKER)
-    result = simulate("golden-race", f"tracker={path}:Mine,cleaning=skip")
-    assert result.counters["SKIPPED"] == 1
-
-
 @pytest.mark.parametrize(
     "given_parameters,says",
     [

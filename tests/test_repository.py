@@ -24,7 +24,7 @@ LAYERS = [
     {"trackers.protocol", "policies"},  # what step programs ask, and what they are told
     {"mm", "costs", "traces"},
     {"trackers"},
-    {"designs", "scenarios", "hazards"},
+    {"user_tracker", "designs", "scenarios", "hazards"},
     {"steps", "clock", "verdict", "search", "replay", "scheduled", "simulate", "explore"},
     {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare"},
     {"usage", "batch", "cli_explore", "cli_schedule", "cli"},

@@ -392,7 +392,7 @@ module.act_on_no = lambda world, task, p: None
 """,
     "first-release-forgotten": """
 from workbench.trackers import virtual_vma as module
-module._mark_first = lambda world, r: None
+module.mark_first = lambda world, r: None
 """,
     "dma-disturbs-a-bounce-page": """
 from workbench.mm import bio as module

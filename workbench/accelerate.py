@@ -8,8 +8,10 @@ and of numba's version; an edit anywhere opens a new folder.
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -19,6 +21,7 @@ from numba.extending import intrinsic
 
 PACKAGE = Path(__file__).parent
 KEEP_FOLDERS = 4  # caches of the last few versions of the sources; older ones are removed
+KEEP_OWN = 16  # and, of each, of the last few trackers from users' files
 
 
 @cache
@@ -63,8 +66,15 @@ JIT_ENABLED = not numba.config.DISABLE_JIT
 # numba would otherwise keep for each array at each call: without them the driver runs more than ten times as fast.
 _NO_COUNTS = {"_nrt": False}
 
-# Functions that no tracker passes through: compiled once, kept on disk.
-jit = numba.njit(cache=True, **_NO_COUNTS)
+_kept = numba.njit(cache=True, **_NO_COUNTS)
+_not_kept = numba.njit(**_NO_COUNTS)
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a function that no tracker passes through; once, and on disk, if it is the package's."""
+    return (_kept if function.__module__.startswith("workbench.") else _not_kept)(function)
+
+
 # The same for functions that allocate: checks, not simulation.
 allocating_jit = numba.njit(cache=True)
 # Small accessors.
@@ -74,10 +84,43 @@ inline = numba.njit(forceinline=True, **_NO_COUNTS)
 step = numba.njit(forceinline=True, **_NO_COUNTS)
 # The same where a function is too long, or too seldom run, to be inlined: what is inlined takes long to compile.
 routine = numba.njit(**_NO_COUNTS)
-# The driver for one of the package's own trackers, and for one from a user's file: the cache index
-# would name a class that other processes can't import.
-driver = numba.njit(cache=True, **_NO_COUNTS)
-driver_uncached = numba.njit(**_NO_COUNTS)
+# The driver for one of the package's own trackers; and one that is not kept, for classes that other processes can't
+# import: the cache's index would name them.
+driver = _kept
+driver_uncached = _not_kept
+
+
+def driver_aside(function: Callable[..., Any], name: str) -> Any:
+    """Compile the driver for a tracker from a user's file, and keep it in a folder that no other tracker looks into.
+
+    Parameters
+    ----------
+    function : callable
+        The driver.
+    name : str
+        Names the text of the file: an edited one has another name.
+
+    Returns
+    -------
+    Dispatcher
+    """
+    shared = numba.config.CACHE_DIR
+    if not shared:
+        return driver_uncached(function)
+    folder = Path(shared) / "own" / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        others = sorted(folder.parent.iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)
+    except OSError:
+        return driver_uncached(function)
+    for stale in others[KEEP_OWN:]:
+        shutil.rmtree(stale, ignore_errors=True)
+    numba.config.CACHE_DIR = str(folder)  # numba reads it when the dispatcher is made
+    try:
+        return driver(function)
+    finally:
+        numba.config.CACHE_DIR = shared
 
 
 @inline

@@ -37,7 +37,8 @@ def add_explore(add: Add) -> None:
         "--design",
         metavar="D",
         required=True,
-        help="a preset of `workbench list designs`, or parts: tracker=bias,cleaning=skip/wait,order=check-first",
+        help="a preset of `workbench list designs`, or parts: tracker=bias,cleaning=skip/wait,order=check-first; "
+        "tracker=FILE.py:CLASS runs that file as code",
     )
     parser.add_argument(
         "--set",
@@ -171,6 +172,13 @@ def add_matrix(add: Add) -> None:
     parser = add("matrix", summary, _matrix, example, "\nEvery scenario is searched under every design.")
     parser.add_argument("--quick", action="store_true", help="the presets and a handful of designs")
     parser.add_argument("--designs", metavar="D", nargs="+", default=[], help="these designs; default: all")
+    parser.add_argument(
+        "--design",
+        metavar="D",
+        action="append",
+        default=[],
+        help="this design too, such as tracker=FILE.py:CLASS,cleaning=skip/wait; may be given again",
+    )
     parser.add_argument("--scenarios", metavar="S", nargs="+", default=[], help="in these scenarios; default: all")
     parser.add_argument("--jobs", metavar="N", type=whole_number, default=2, help="processes; default: 2")
     _add_limits(parser, MATRIX_MIB)
@@ -180,19 +188,21 @@ def add_matrix(add: Add) -> None:
 
 
 def _matrix(arguments: argparse.Namespace) -> int:
-    from workbench import matrix
+    from workbench import designs, matrix
 
     _check_limits(arguments)
     if arguments.json and arguments.markdown:
         raise UsageError("--json and --markdown: one of them")
     if arguments.quick and arguments.designs:
         raise UsageError("--quick and --designs: one of them; --quick chooses the designs")
+    rows = [*(arguments.designs or matrix.all_designs(arguments.quick)), *arguments.design]
+    for row in rows:
+        designs.parse(row)
     if arguments.out:
         _prepare(arguments.out)
     found = matrix.build(
-        arguments.designs,
+        rows,
         arguments.scenarios,
-        quick=arguments.quick,
         jobs=arguments.jobs,
         max_states=arguments.max_states or MAX_STATES,
         memory_mib=arguments.memory_mib or MATRIX_MIB,

@@ -3,21 +3,21 @@
 Written as a preset name (``v4.17``) or as parts:
 ``tracker=vma-common:release=count,cleaning=skip/wait,reclaim=ignore,isize=ignore,order=write-protect-first``.
 ``cleaning=A/B``: A for WB_SYNC_NONE, B for WB_SYNC_ALL; a single value is for every caller.
+``tracker=path/to/mine.py:MyTracker:field=1`` is a tracker in a file of one's own (`user_tracker`).
 """
 
 import importlib
-import importlib.util
 import pkgutil
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import workbench.trackers
+from workbench import user_tracker
 from workbench.errors import UsageError, nearest
 from workbench.policies import CLEANING, LEASE_END, LONGTERM
 from workbench.trackers import virtual_vma
-from workbench.trackers.protocol import AFTER_WALK, FIELDS, IN_GUP, RANGE_AFTER, RANGE_BEFORE
+from workbench.trackers.protocol import AFTER_WALK, IN_GUP, RANGE_AFTER, RANGE_BEFORE
 
 # Parts of a design beside tracker, cleaning policies, longterm and pins: their values, the first by default.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -255,16 +255,15 @@ def _cleaning(parts: dict[str, str]) -> dict[str, str]:
 
 
 def parse_tracker(text: str) -> tuple[str, Any]:
-    """Read a tracker: ``NAME``, ``NAME:option=value:…``, or ``path/to/file.py:ClassName``.
+    """Read a tracker: ``NAME``, ``NAME:option=value:…``, or ``path/to/file.py:ClassName:field=number:…``.
 
     Raises
     ------
     UsageError
         For an unknown name or option, or a file that holds no such tracker.
     """
-    if ".py:" in text:
-        path, _, class_name = text.rpartition(":")
-        return text, load_tracker(Path(path), class_name)
+    if user_tracker.is_own(text):
+        return text, user_tracker.parse(text)
     name, *options = text.split(":")
     known = trackers()
     base = next((t for n, t in known.items() if n.split(":")[0] == name), None)
@@ -292,36 +291,3 @@ def _options_of(tracker: Any) -> list[str]:
     """Options that a tracker has: of its fields; ranges go in before or after, pages are learnt with GUP or after."""
     has = {"when": tracker.when >= RANGE_BEFORE, "learns": tracker.when == IN_GUP}
     return [name for name in OPTIONS if has.get(name, name in tracker._fields)]
-
-
-def load_tracker(path: Path, class_name: str) -> Any:
-    """Load a tracker from a user's file, which is run as code.
-
-    Raises
-    ------
-    UsageError
-        If the file can't be read or run, or lacks the class or one of its fields.
-    """
-    if not path.is_file():
-        raise UsageError(f"tracker file {path}: no such file")
-    spec = importlib.util.spec_from_file_location(f"user_tracker_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"tracker file {path}: {type(error).__name__}: {error}") from error
-    found = getattr(module, class_name, None)
-    if found is None:
-        raise UsageError(f"tracker file {path}: it has no class {class_name!r}")
-    for field in FIELDS:
-        if field not in getattr(found, "_fields", ()):
-            raise UsageError(f"tracker {class_name} in {path}: a NamedTuple with a field {field!r} is needed")
-    try:
-        tracker = found()
-    except TypeError as error:
-        raise UsageError(f"tracker {class_name} in {path}: every field needs a default ({error})") from error
-    for field, values in FIELDS.items():
-        if getattr(tracker, field) not in values:
-            raise UsageError(f"tracker {class_name} in {path}: {field} is one of {', '.join(map(str, values))}")
-    return tracker

@@ -11,16 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from workbench import costs, designs, provenance
+from workbench import costs, designs, provenance, user_tracker
 from workbench.errors import UsageError
 from workbench.hazards import HAZARDS
+from workbench.mm import packing
 from workbench.mm import registers as R
 from workbench.mm.programs import D_BUILD_BIO, DIO_PROGRAM, M_CHECK, PROGRAMS, RDMA_PROGRAM
 from workbench.mm.world import IDLE, WAITING, WAITS
 from workbench.replay import Replay, SmallWorld, driver, new_search, small_world
 from workbench.scenarios import SCENARIOS
 from workbench.search import engine, store
-from workbench.trackers.protocol import AFTER_WALK, IN_GUP, NEVER, RANGE_AFTER, RANGE_BEFORE
+from workbench.trackers.protocol import (
+    AFTER_WALK,
+    IN_GUP,
+    NEEDED,
+    NEVER,
+    RANGE_AFTER,
+    RANGE_BEFORE,
+    implemented,
+)
 from workbench.trackers.virtual_vma import BACKPOINTER, LEFTMOST, RIGHTMOST
 from workbench.verdict import HazardVerdict, Verdict
 
@@ -105,7 +114,15 @@ def run_search(
         if code == engine.AT_LIMIT:
             return Found(search, False, f"stopped at {max_states} states")
         if code == engine.TOO_WIDE:
-            raise UsageError(f"scenario {small.scenario}: a count grows too large: make the bounds, or bias, smaller")
+            raise UsageError(
+                f"scenario {small.scenario}, {small.chosen.name}: a count grows too large, or there are more than "
+                f"{packing.MAX_RANGES} ranges: make the bounds, or bias, smaller"
+            )
+        if code == engine.HAS_RANGES:
+            raise UsageError(
+                f"tracker {small.chosen.tracker_name}: it keeps ranges, which explore takes for state only of trackers "
+                "that learn of ranges: when=RANGE_BEFORE or when=RANGE_AFTER"
+            )
         bigger = _grown(search, memory_mib << 20)
         if bigger is None:
             return Found(search, False, f"stopped at {memory_mib} MiB")
@@ -153,7 +170,8 @@ def _verdict(small: SmallWorld, design: str, parameters: dict[str, Any], found: 
         waits=_waits(small, search),
         provenance=provenance.provenance(
             scenario=small.scenario, design=design, parameters=small.parameters, seed=0, costs=costs.DEFAULT
-        ),
+        )
+        | user_tracker.provenance(small.tracker),
     )
 
 
@@ -321,10 +339,14 @@ def _design_variants(small: SmallWorld) -> Iterator[tuple[str, str, designs.Desi
     if tracker.when in (IN_GUP, AFTER_WALK) and "bias" not in tracker._fields:
         other = AFTER_WALK if tracker.when == IN_GUP else IN_GUP
         yield "learns", ("with", "after")[tracker.when == AFTER_WALK], turned(tracker=tracker._replace(when=other))
-    if tracker.when < RANGE_BEFORE or "early_exit" not in tracker._fields:
+    if tracker.when < RANGE_BEFORE:
         return
     other = RANGE_AFTER if tracker.when == RANGE_BEFORE else RANGE_BEFORE
-    yield "range.when", ("before", "after")[tracker.when == RANGE_AFTER], turned(tracker=tracker._replace(when=other))
+    if set(NEEDED[other]) <= implemented(type(tracker)).keys():
+        name = ("before", "after")[tracker.when == RANGE_AFTER]
+        yield "range.when", name, turned(tracker=tracker._replace(when=other))
+    if not {"early_exit", "release", "charge"} <= set(tracker._fields):
+        return
     early = tracker.early_exit
     yield "range.early_exit", ("no", "yes")[early], turned(tracker=tracker._replace(early_exit=1 - early))
     if tracker.release != BACKPOINTER:
@@ -405,7 +427,7 @@ def random_walks(scenario: str, design: str = "v4.17", *, walks: int, seed: int 
     )
     return Verdict(
         scenario, design, small.parameters, False, False, 0, steps, longest, time.perf_counter() - began, 0.0,
-        hazards, ends, provenance=made_by,
+        hazards, ends, provenance=made_by | user_tracker.provenance(small.tracker),
     )  # fmt: skip
 
 

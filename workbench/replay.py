@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench import accelerate, designs
+from workbench import designs, user_tracker
 from workbench.errors import UsageError, nearest
 from workbench.hazards import END_BITS, EVENTS, HAZARDS
 from workbench.mm import packing
@@ -113,11 +113,8 @@ def words_of(small: SmallWorld) -> int:
 
 @cache
 def driver(tracker_class: Any) -> Any:
-    """The compiled search: kept on disk for the package's own trackers only."""
-    if not accelerate.JIT_ENABLED:
-        return engine.run
-    wrap = accelerate.driver if tracker_class.__module__.startswith("workbench.") else accelerate.driver_uncached
-    return wrap(engine.run.py_func)
+    """The compiled search for a class of trackers."""
+    return user_tracker.engine(engine.run, tracker_class)
 
 
 def new_search(small: SmallWorld, max_states: int = 0, reduce: bool = False, room: int = 1 << 14) -> engine.Search:
@@ -136,6 +133,8 @@ def new_search(small: SmallWorld, max_states: int = 0, reduce: bool = False, roo
     cells = np.zeros(engine.CELLS, np.int64)
     cells[engine.WORDS] = words
     cells[engine.RANGED] = small.tracker.when >= RANGE_BEFORE
+    if user_tracker.provenance(small.tracker) and not cells[engine.RANGED]:
+        cells[engine.FREE_NODE] = small.world.node[0]["rb_right"]
     cells[engine.MAX_STATES], cells[engine.REDUCE] = max_states, reduce
     cells[engine.NEXT] = cells[engine.LEVEL] = -1
     cells[engine.WHAT] = engine.DEVICE + len(small.world.bio)

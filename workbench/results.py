@@ -38,6 +38,7 @@ LOCKS = {
     "lru_lock": "the zone's LRU lock",
     "page_lock": "page locks",
     "ptl": "page-table locks",
+    "tracker_lock": "the tracker's own spinlock",
 }
 
 # Units are written as UCUM would: "1" is a plain number, "1/s" a rate. Exact counts are integers.

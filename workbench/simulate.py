@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench import accelerate, clock, costs, designs, provenance, scheduled
+from workbench import clock, costs, designs, provenance, scheduled, user_tracker
 from workbench.errors import UsageError, nearest
 from workbench.mm import registers as R
 from workbench.mm.detached import keeps_no_pin
@@ -25,7 +25,7 @@ from workbench.mm.programs import M_IDLE, PROGRAMS, RDMA_PROGRAM, step_name
 from workbench.mm.world import DEAD, IDLE, RUNNABLE, SLEEPING, WAIT_FORK, WAITING, WAITS, World, bucket_values
 from workbench.scenarios import SCENARIOS
 from workbench.scenarios.base import Setup, apply_design
-from workbench.trackers.protocol import LOCK_PAGE, LOCK_ZONE, RANGE_BEFORE, is_pinned
+from workbench.trackers.protocol import LOCK_OWN, LOCK_PAGE, LOCK_ZONE, RANGE_BEFORE, SPINLOCKS, is_pinned
 from workbench.trackers.virtual_vma import COUNT, SPLIT
 
 DRAW_BLOCK = 1 << 16
@@ -188,7 +188,8 @@ def simulate(
             seed=seed,
             costs=cost_table,
             trace_sha256=setup.trace_sha256,
-        ),
+        )
+        | user_tracker.provenance(tracker),
     )
 
 
@@ -225,7 +226,9 @@ def _by_schedule(
         log=followed.log,
         stuck=stuck,
         held=int(_held_by_regions(tracker, world)[0].sum()),
-        provenance=made_by | {"schedule_sha256": hashlib.sha256(text.encode()).hexdigest()},
+        provenance=made_by
+        | user_tracker.provenance(tracker)
+        | {"schedule_sha256": hashlib.sha256(text.encode()).hexdigest()},
         by_schedule=True,
         at_rest=followed.at_rest,
     )
@@ -236,11 +239,8 @@ def _by_schedule(
 
 @cache
 def _driver(tracker_class: Any) -> Any:
-    """The compiled driver: kept on disk for the package's own trackers only."""
-    if not accelerate.JIT_ENABLED:
-        return clock.run
-    wrap = accelerate.driver if tracker_class.__module__.startswith("workbench.") else accelerate.driver_uncached
-    return wrap(clock.run.py_func)
+    """The compiled clock for a class of trackers."""
+    return user_tracker.engine(clock.run, tracker_class)
 
 
 def new_clock(setup: Setup) -> clock.Clock:
@@ -251,7 +251,7 @@ def new_clock(setup: Setup) -> clock.Clock:
     ticker = clock.Clock(
         heap=np.zeros((cpus + tasks + setup.tags + 16, 3), np.int64),
         cpu=np.zeros(cpus, clock.CPU),
-        lock=np.zeros(LOCK_ZONE + page_tables, clock.LOCK),
+        lock=np.zeros(SPINLOCKS + page_tables, clock.LOCK),
         run_next=np.zeros(tasks, np.int32),
         kicks=np.zeros(cpus + 2, np.int32),
         draws=np.zeros(0, np.int64),
@@ -372,7 +372,12 @@ def _held_by_regions(tracker: Any, world: World) -> tuple[np.ndarray, int]:
 
 
 def _ranges_may_stay(tracker: Any, world: World) -> bool:
-    """Charged to the wrong range, another may stay for ever; so may one that truncated pages can't be traced to."""
+    """Charged to the wrong range, another may stay for ever; so may one that truncated pages can't be traced to.
+
+    What a tracker from a user's file leaves behind is a finding about it, and no fault of the model.
+    """
+    if user_tracker.provenance(tracker):
+        return True
     release = getattr(tracker, "release", None)
     lost = world.sys[R.TRUNCATED_PAGES] and world.sys[R.TRUNCATED_LOST]
     return release == COUNT or bool(release == SPLIT and lost)
@@ -424,7 +429,7 @@ TIMED = (
     "device_utilisation", "unpin_delay_mean_ns", "unpin_delay_p99_ns", "outlive_mean_ns", "outlive_p99_ns",
     "fsync_mean_ns", "world_bytes_per_page", "late_completions",
 )  # fmt: skip
-LOCKS = ("lru_lock", "ptl", "i_mmap_rwsem", "page_lock")
+LOCKS = ("lru_lock", "tracker_lock", "ptl", "i_mmap_rwsem", "page_lock")
 LOCK_COLUMNS = ("acquisitions", "contended", "utilisation", "wait_ns")
 
 
@@ -512,8 +517,8 @@ def _histogram(world: World, which: int) -> pd.DataFrame:
 def _stale_pages(tracker: Any, world: World) -> int:
     """Pages that the tracker calls pinned though no true pin is left, once everything has come to rest."""
     aside = world._replace(sys=world.sys.copy())  # what is asked here is not the simulation's to count
-    pages = np.flatnonzero(world.page["ghost_pins"] == 0)
-    return sum(bool(is_pinned(tracker, aside, int(p))) for p in pages)
+    ask = user_tracker.guarded(is_pinned, type(tracker))
+    return sum(bool(ask(tracker, aside, int(p))) for p in np.flatnonzero(world.page["ghost_pins"] == 0))
 
 
 def _locks(world: World, ticker: clock.Clock) -> pd.DataFrame:
@@ -522,8 +527,9 @@ def _locks(world: World, ticker: clock.Clock) -> pd.DataFrame:
     spin, slept = ticker.lock, ticker.slept_ps
     return pd.DataFrame(
         {
-            "lru_lock": _spin_row(spin[:LOCK_ZONE], span),
-            "ptl": _spin_row(spin[LOCK_ZONE:], span),
+            "lru_lock": _spin_row(spin[LOCK_ZONE - 1 : LOCK_ZONE], span),
+            "tracker_lock": _spin_row(spin[LOCK_OWN - 1 : LOCK_OWN], span),
+            "ptl": _spin_row(spin[SPINLOCKS:], span),
             "i_mmap_rwsem": _sleep_row(
                 int(world.sys[R.RWSEM]),
                 slept[WAITS.index("i_mmap_rwsem")],

@@ -5,7 +5,7 @@ The clock and the search of every interleaving both run tasks by these two funct
 
 from workbench.accelerate import at, inline, jit, routine, step
 from workbench.mm import bio, fork, gup, mapper, migrate, programs, rdma, reclaim, truncate, writeback
-from workbench.trackers.protocol import LOCK_ZONE
+from workbench.trackers.protocol import LOCK_ZONE, SPINLOCKS
 
 
 @step
@@ -14,18 +14,26 @@ def spinlock_of(tracker, world, task):
     program, pc = task["program"], task["pc"]
     if _in_gup(program, pc):
         if pc == programs.D_PIN_PAGES:
-            return LOCK_ZONE - 1 if tracker.lock == LOCK_ZONE else -1
+            return gup.page_spinlock(tracker) - 1
+        if pc == programs.D_RANGE_INSERT or (pc == programs.D_GUP_FAIL and task["kept"] == gup.FAILED_LOCKED):
+            return gup.range_spinlock(tracker) - 1
         if pc == programs.D_FAULT_PTE or pc == programs.D_COW_FAULT or pc == programs.D_FOLLOW_PAGE:
             return _page_table_lock(task)
     elif program == programs.IRQ_PROGRAM:
         if pc == programs.I_RELEASE:
-            return LOCK_ZONE - 1 if tracker.lock == LOCK_ZONE else -1
+            return gup.page_spinlock(tracker) - 1
+        if pc == programs.I_RANGE_RELEASE:
+            return gup.range_spinlock(tracker) - 1
     elif program == programs.KWORKER_PROGRAM:
         if pc == programs.W_RELEASE:
-            return LOCK_ZONE - 1 if tracker.lock == LOCK_ZONE else -1
+            return gup.page_spinlock(tracker) - 1
+        if pc == programs.W_RANGE_RELEASE:
+            return gup.range_spinlock(tracker) - 1
     elif program == programs.WRITEBACK_PROGRAM:
         if pc == programs.F_MKCLEAN:
             return _page_table_lock(task)
+        if pc == programs.F_ASK:
+            return gup.range_spinlock(tracker) - 1
     elif program == programs.KSWAPD_PROGRAM:
         if pc == programs.R_UNMAP:
             return _page_table_lock(task)
@@ -33,13 +41,15 @@ def spinlock_of(tracker, world, task):
             return LOCK_ZONE - 1
     elif program == programs.RDMA_PROGRAM:
         if pc == programs.M_DEREG_RELEASE:
-            return LOCK_ZONE - 1 if tracker.lock == LOCK_ZONE else -1
+            return gup.page_spinlock(tracker) - 1
+        if pc == programs.M_DEREG_RANGE:
+            return gup.range_spinlock(tracker) - 1
     return -1
 
 
 @inline
 def _page_table_lock(task):
-    return LOCK_ZONE + (task["page"] >> 9)
+    return SPINLOCKS + (task["page"] >> 9)
 
 
 @inline
@@ -137,6 +147,8 @@ def _irq_step(tracker, world, t):
         bio.bio_check_pages_dirty(tracker, world, t)
     elif pc == programs.I_RELEASE:
         bio.irq_release_pages(tracker, world, t)
+    elif pc == programs.I_RANGE_RELEASE:
+        bio.irq_release_range(tracker, world, t)
     elif pc == programs.I_DIO_COMPLETE:
         bio.dio_bio_complete(world, t)
     else:

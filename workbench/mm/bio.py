@@ -12,7 +12,7 @@ from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.detached import every_page, is_elsewhere
 from workbench.mm.frames import put_page
-from workbench.mm.gup import learns, locked_batch, pins_by_lock
+from workbench.mm.gup import learns, locked_batch, pins_by_lock, range_spinlock
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.page import (
     BOUNCED,
@@ -50,6 +50,7 @@ from workbench.mm.programs import (
     I_CHECK_DIRTY,
     I_DIO_COMPLETE,
     I_END_WRITEBACK,
+    I_RANGE_RELEASE,
     I_RELEASE,
     I_TAKE,
     W_RANGE_LOCK,
@@ -83,7 +84,7 @@ from workbench.mm.world import (
     wake,
     wake_all,
 )
-from workbench.trackers.protocol import NEVER, RANGE_BEFORE, unpin, unpin_range
+from workbench.trackers.protocol import LOCK_NONE, NEVER, RANGE_BEFORE, unpin, unpin_range
 
 # ---- rows and lists
 
@@ -491,12 +492,13 @@ def bio_check_pages_dirty(tracker, world, t):
     if head["op"] == READ and (_any_clean(world, task["bio"]) or world.sys[R.DIRTY_ALWAYS]):
         head["redirty"] = 1
         world.sys[R.DEFERRED_DIRTY] += 1
-    if head["redirty"] or learns(tracker, world, DIO_PROGRAM, head["page"]) >= RANGE_BEFORE:
+    ranged = learns(tracker, world, DIO_PROGRAM, head["page"]) >= RANGE_BEFORE
+    if head["redirty"] or (ranged and range_spinlock(tracker) == LOCK_NONE):
         world.sys[R.DEFERRED_UNPIN] += 1
         _queue_work(world, task)
         task["pc"] = I_DIO_COMPLETE
     else:
-        task["pc"] = I_RELEASE
+        task["pc"] = I_RANGE_RELEASE if ranged else I_RELEASE
 
 
 @jit
@@ -569,6 +571,15 @@ def put_pinned_page(tracker, world, p, when, handle):
     put_page(tracker, world, p)
     if when < RANGE_BEFORE or world.sys[R.DAX]:  # truncation of a DAX file waits for references
         wake_pin_waiters(world, p)
+
+
+@step
+def irq_release_range(tracker, world, t):
+    """Release, in the interrupt, what a spinlock guards."""
+    if release_runs(tracker, world, t):
+        task = at(world.task, t)
+        start_pages(world, task)
+        task["pc"] = I_RELEASE
 
 
 @step
@@ -647,7 +658,9 @@ def kworker_take(tracker, world, t):
 @step
 def _release_pc(tracker, world, b):
     when = learns(tracker, world, DIO_PROGRAM, at(world.bio, b)["page"])
-    return W_RANGE_LOCK if when >= RANGE_BEFORE else W_RELEASE
+    if when < RANGE_BEFORE:
+        return W_RELEASE
+    return W_RANGE_LOCK if range_spinlock(tracker) == LOCK_NONE else W_RANGE_RELEASE
 
 
 @step
@@ -670,7 +683,26 @@ def release_range_lock(world, t):
 
 @step
 def release_range(tracker, world, t):
-    """Release the runs of the bio from their ranges, from the cursor on."""
+    """Release the bio's runs; then ``i_mmap_rwsem``, if that is what guards them."""
+    if not release_runs(tracker, world, t):
+        return
+    task = at(world.task, t)
+    if range_spinlock(tracker) == LOCK_NONE:
+        task["pc"] = W_RANGE_UNLOCK
+    else:
+        start_pages(world, task)
+        task["pc"] = W_RELEASE
+
+
+@step
+def release_runs(tracker, world, t):
+    """Release the runs of the bio from their ranges, from the cursor on.
+
+    Returns
+    -------
+    bool
+        Whether that was the last of them.
+    """
     task = at(world.task, t)
     left = world.sys[R.PAGES_PER_STEP]
     while left > 0:
@@ -686,8 +718,8 @@ def release_range(tracker, world, t):
         if p + n == row["page"] + row["nr_pages"]:
             row["handle"] = -1
             if not next_run(world, task):
-                task["pc"] = W_RANGE_UNLOCK
-                return
+                return True
+    return False
 
 
 @jit

@@ -62,8 +62,8 @@ from workbench.mm.world import DEAD, READ, WAIT_MMAP, WAIT_PTE, WAIT_WRITEBACK, 
 from workbench.trackers.protocol import (
     AFTER_WALK,
     IN_GUP,
+    LOCK_NONE,
     LOCK_PAGE,
-    LOCK_ZONE,
     NEVER,
     RANGE_AFTER,
     RANGE_BEFORE,
@@ -73,7 +73,7 @@ from workbench.trackers.protocol import (
     unpin,
 )
 
-FAILED, FAILED_LOCKED = 1, 2  # of a GUP call, in `kept`: a page was truncated; and i_mmap_rwsem is held
+FAILED, FAILED_LOCKED = 1, 2  # of a GUP call, in `kept`: a page was truncated; and the lock of ranges is held
 
 
 @inline
@@ -106,6 +106,23 @@ def pins_by_lock(tracker, world, program, p):
 def _pins(world, task):
     """Whether what GUP takes is a pin: references that are given back before any DMA are none."""
     return task["program"] != RDMA_PROGRAM or not keeps_no_pin(world)
+
+
+@step
+def page_spinlock(tracker):
+    """Spinlock that a page's pin and unpin run under, or `LOCK_NONE`."""
+    return tracker.lock if tracker.when < RANGE_BEFORE and tracker.lock != LOCK_PAGE else LOCK_NONE
+
+
+@step
+def range_spinlock(tracker):
+    """Spinlock that guards the tracker's ranges; `LOCK_NONE`: ``i_mmap_rwsem`` does."""
+    return tracker.lock if tracker.when >= RANGE_BEFORE else LOCK_NONE
+
+
+@step
+def _insert_pc(tracker):
+    return D_RANGE_LOCK if range_spinlock(tracker) == LOCK_NONE else D_RANGE_INSERT
 
 
 @inline
@@ -149,7 +166,7 @@ def gup_call(tracker, world, t):
     if _tells(world, task["program"]):
         sys[R.HAS_PINNED] = 1
     when = learns(tracker, world, task["program"], task["first"])
-    task["pc"] = D_RANGE_LOCK if when == RANGE_BEFORE else D_GUP_PAGES
+    task["pc"] = _insert_pc(tracker) if when == RANGE_BEFORE else D_GUP_PAGES
     tally(world, R.GUP_CALL, 1)
 
 
@@ -166,17 +183,26 @@ def gup_range_lock(world, t):
 
 @step
 def gup_range_insert(tracker, world, t):
-    """Insert the virtual VMA."""
+    """Insert the range, such as a virtual VMA."""
     task = at(world.task, t)
     n = task["last"] - task["first"] + 1
     task["handle"] = pin_range(tracker, world, world.sys[R.I_MMAP], task["first"], n)
-    task["pc"] = D_RANGE_UNLOCK
+    if range_spinlock(tracker) == LOCK_NONE:
+        task["pc"] = D_RANGE_UNLOCK
+    else:
+        _range_is_in(tracker, world, t)
 
 
 @step
 def gup_range_unlock(tracker, world, t):
-    """Release ``i_mmap_rwsem``; then the walk, or after it, the bios."""
+    """Release ``i_mmap_rwsem``."""
     i_mmap_unlock(world, 1)
+    _range_is_in(tracker, world, t)
+
+
+@step
+def _range_is_in(tracker, world, t):
+    """Next comes the walk, or after it, the bios."""
     if tracker.when == RANGE_BEFORE:
         at(world.task, t)["pc"] = D_GUP_PAGES
     else:
@@ -336,7 +362,7 @@ def _walk_done(tracker, world, t):
         task["page"] = task["first"]
         task["pc"] = D_PIN_PAGES
     elif when == RANGE_AFTER:
-        task["pc"] = D_RANGE_LOCK
+        task["pc"] = _insert_pc(tracker)
     else:
         _gup_done(world, t)
 
@@ -344,7 +370,7 @@ def _walk_done(tracker, world, t):
 @step
 def locked_batch(tracker, world):
     """Pages that a step may handle: a spinlock is taken for each page, so that it covers one."""
-    return 1 if tracker.lock == LOCK_ZONE else world.sys[R.PAGES_PER_STEP]
+    return world.sys[R.PAGES_PER_STEP] if page_spinlock(tracker) == LOCK_NONE else 1
 
 
 @step
@@ -379,7 +405,11 @@ def fault_lock(tracker, world, t):
     if sys[R.TRUNCATED]:
         task["kept"] = FAILED
         inserted = learns(tracker, world, task["program"], task["first"]) == RANGE_BEFORE
-        task["pc"] = D_RANGE_LOCK if inserted else D_GUP_FAIL
+        task["pc"] = D_GUP_FAIL
+        if inserted and range_spinlock(tracker) == LOCK_NONE:
+            task["pc"] = D_RANGE_LOCK
+        elif inserted:
+            task["kept"] = FAILED_LOCKED  # by the time of that step
         return
     if not lock_page(world, task, p):
         return
@@ -464,7 +494,8 @@ def gup_fail(tracker, world, t):
         _give_back(tracker, world, task, p)
     if task["kept"] == FAILED_LOCKED:
         forget_range(tracker, world, sys[R.I_MMAP], task["first"], task["last"], task["handle"])
-        i_mmap_unlock(world, 1)
+        if range_spinlock(tracker) == LOCK_NONE:
+            i_mmap_unlock(world, 1)
     if task["program"] == DIO_PROGRAM:
         dio = at(world.dio, task["dio"])
         dio["refcount"] -= 1  # the submitter's own; where bios are in flight, the last one ends the direct IO

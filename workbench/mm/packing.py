@@ -8,8 +8,9 @@ that the next steps can't read are left out, and unpacking leaves them as they a
 from workbench.accelerate import at, inline, jit
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED, alloc, free, insert, iter_first, iter_next, remove
-from workbench.mm.page import FRAME_CMA
+from workbench.mm.page import FLAGS, FRAME_CMA
 from workbench.mm.programs import DIO_PROGRAM
+from workbench.mm.ranges import PIN_TREE
 from workbench.mm.world import DEAD, WAIT_NONE, WAIT_WORK, WAITING
 
 # What fits: the largest number that a small world may have of each.
@@ -25,9 +26,9 @@ def put(word, value, bits):
 
 @inline
 def page_fits(page):
-    """Whether the page's counts fit their fields."""
+    """Whether the page's counts, and what a tracker keeps in its flags and LRU words, fit their fields."""
     wide = page["_refcount"] >> 10 | (page["_mapcount"] + 1) >> 5 | page["_pincount"] >> 4 | page["ghost_pins"] >> 4
-    return wide == 0
+    return wide | page["flags"] >> len(FLAGS) | (page["lru_next"] | page["lru_prev"]) >> 6 == 0
 
 
 @inline
@@ -308,53 +309,77 @@ def unpack_counts_of_world(sys, word):
 
 @jit
 def order_ranges(world, order):
-    """List the pinned ranges' nodes in the order of the tree; the first cell counts them."""
+    """List the pinned ranges' nodes in the order of their trees: first those in ``i_mmap``, then those beside it.
+
+    The first cell of ``order`` counts them all, the last one those in ``i_mmap``.
+
+    Returns
+    -------
+    bool
+        False: there are more than `MAX_RANGES`, which are left out; or ``pages_left`` of one is no number of pages.
+    """
+    fits = True
     n = 0
-    last = world.sys[R.NR_PAGES]
-    r = iter_first(world.node, world.sys, world.sys[R.I_MMAP], 0, last)
-    while r != 0:
-        if at(world.node, r)["kind"] == KIND_PINNED:
-            n += 1
-            order[n] = r
-        r = iter_next(world.node, world.sys, r, 0, last)
+    for root in (world.sys[R.I_MMAP], PIN_TREE):
+        r = iter_first(world.node, world.sys, root, 0, world.sys[R.NR_PAGES])
+        while r != 0:
+            row = at(world.node, r)
+            if row["kind"] == KIND_PINNED:
+                fits &= n < MAX_RANGES and 0 <= row["pages_left"] and row["pages_left"] <= MAX_PAGES
+                if n < MAX_RANGES:
+                    n += 1
+                    order[n] = r
+            r = iter_next(world.node, world.sys, r, 0, world.sys[R.NR_PAGES])
+        if root != PIN_TREE:
+            order[MAX_RANGES + 1] = n
     order[0] = n
+    return fits
 
 
 @jit
 def pack_ranges(world, order, first):
-    """Ranges from place ``first`` on, as many as a word holds."""
+    """Ranges from place ``first`` on, as many as a word holds; above them, how many of these are in ``i_mmap``."""
     word = 0
-    for i in range(min(first + RANGES_PER_WORD, int(order[0])), first, -1):
+    end = min(first + RANGES_PER_WORD, int(order[0]))
+    for i in range(end, first, -1):
         row = at(world.node, order[i])
-        word = put(word, int(row["pages_left"]), 4)
+        word = put(word, int(row["pages_left"]) + 1, 4)
         word = put(word, int(row["last"]), 4)
         word = put(word, int(row["start"]), 4)
-    return word
+    return word | max(min(end, int(order[MAX_RANGES + 1])) - first, 0) << RANGES_PER_WORD * RANGE_BITS
 
 
 @jit
 def unpack_ranges(world, order, words, first, end):
-    """Take all pinned ranges out of the tree and put in those of ``words[first:end]``; ``order`` lists their nodes."""
+    """Take all pinned ranges out of their trees, and those of ``words[first:end]`` in; ``order`` lists their nodes."""
     order_ranges(world, order)
     for i in range(1, int(order[0]) + 1):
-        remove(world.node, world.sys, world.sys[R.I_MMAP], order[i])
+        remove(world.node, world.sys, _root(world, i <= order[MAX_RANGES + 1]), order[i])
         free(world.node, order[i])
-    order[0] = 0
+    order[0] = order[MAX_RANGES + 1] = 0
     for w in range(first, end):
-        word = int(words[w])
+        in_i_mmap = int(words[w]) >> RANGES_PER_WORD * RANGE_BITS
+        word = int(words[w]) & ((1 << RANGES_PER_WORD * RANGE_BITS) - 1)
         while word != 0:
             r = alloc(world.node)
             row = at(world.node, r)
             row["kind"] = KIND_PINNED
             row["start"] = word & 15
             row["last"] = word >> 4 & 15
-            row["pages_left"] = word >> 8 & 15
+            row["pages_left"] = (word >> 8 & 15) - 1
             row["ghost_born_ps"] = 0
             row["ghost_first_ps"] = 0
-            insert(world.node, world.sys, world.sys[R.I_MMAP], r)
+            insert(world.node, world.sys, _root(world, in_i_mmap > 0), r)
+            order[MAX_RANGES + 1] += in_i_mmap > 0
             order[0] += 1
             order[order[0]] = r
+            in_i_mmap -= 1
             word >>= RANGE_BITS
+
+
+@inline
+def _root(world, in_i_mmap):
+    return world.sys[R.I_MMAP] if in_i_mmap else PIN_TREE
 
 
 @jit

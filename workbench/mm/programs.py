@@ -26,7 +26,14 @@ _NO_GUP = ("",) * (2 + len(_GUP))
 
 PROGRAMS = {
     "dio": ("io_getevents", "io_submit", *_GUP, "build_bio", "bio_set_pages_dirty", "submit_bio"),
-    "irq": ("take_bio", "check_pages_dirty", "release_pages", "dio_bio_complete", "end_page_writeback"),
+    "irq": (
+        "take_bio",
+        "check_pages_dirty",
+        "release_pages",
+        "dio_bio_complete",
+        "end_page_writeback",
+        "range_release",
+    ),
     "kworker": (
         "take_work",
         "set_page_dirty_lock",
@@ -136,7 +143,7 @@ def _numbers(program: str) -> range:
     D_SET_DIRTY,
     D_SUBMIT_BIO,
 ) = _numbers("dio")
-I_TAKE, I_CHECK_DIRTY, I_RELEASE, I_DIO_COMPLETE, I_END_WRITEBACK = _numbers("irq")
+I_TAKE, I_CHECK_DIRTY, I_RELEASE, I_DIO_COMPLETE, I_END_WRITEBACK, I_RANGE_RELEASE = _numbers("irq")
 W_TAKE, W_SET_DIRTY, W_RANGE_LOCK, W_RANGE_RELEASE, W_RANGE_UNLOCK, W_RELEASE = _numbers("kworker")
 (
     F_SLEEP,

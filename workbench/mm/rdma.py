@@ -10,7 +10,7 @@ from workbench.mm import registers as R
 from workbench.mm.bio import alloc_bio_row, device_push, learn_completion, put_pinned_page
 from workbench.mm.detached import every_page, has_notifier, invalidate, keeps_no_pin, page_bit
 from workbench.mm.frames import mapped_frame, put_page
-from workbench.mm.gup import learns, locked_batch, pins_by_lock
+from workbench.mm.gup import learns, locked_batch, pins_by_lock, range_spinlock
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
 from workbench.mm.lease import has_leases, lease_changes
 from workbench.mm.page import (
@@ -69,7 +69,7 @@ from workbench.policies import (
     LONGTERM_REFUSE,
     LONGTERM_REFUSE_DAX,
 )
-from workbench.trackers.protocol import RANGE_BEFORE, bytes_in_use, unpin_range
+from workbench.trackers.protocol import LOCK_NONE, RANGE_BEFORE, bytes_in_use, unpin_range
 
 
 @jit
@@ -294,7 +294,9 @@ def dereg_dirty(tracker, world, t):
     if p + 1 == dio["page"] + dio["nr_pages"]:
         task["page"] = dio["page"]
         ranges = learns(tracker, world, RDMA_PROGRAM, dio["page"]) >= RANGE_BEFORE
-        task["pc"] = M_DEREG_LOCK if ranges else M_DEREG_RELEASE
+        task["pc"] = M_DEREG_RELEASE
+        if ranges:
+            task["pc"] = M_DEREG_LOCK if range_spinlock(tracker) == LOCK_NONE else M_DEREG_RANGE
 
 
 @jit
@@ -318,7 +320,11 @@ def dereg_range(tracker, world, t):
     task["page"] = end
     if end == dio["page"] + dio["nr_pages"]:
         dio["handle"] = -1
-        task["pc"] = M_DEREG_UNLOCK
+        if range_spinlock(tracker) == LOCK_NONE:
+            task["pc"] = M_DEREG_UNLOCK
+        else:
+            task["page"] = dio["page"]
+            task["pc"] = M_DEREG_RELEASE
 
 
 @jit

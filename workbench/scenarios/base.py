@@ -23,6 +23,7 @@ from workbench.mm.page import (
     TAG_DIRTY,
 )
 from workbench.mm.programs import DIO_PROGRAM, IRQ_PROGRAM, KSWAPD_PROGRAM, KWORKER_PROGRAM, WRITEBACK_PROGRAM
+from workbench.mm.ranges import PIN_TREE
 from workbench.mm.world import (
     BIO,
     DIO,
@@ -239,7 +240,7 @@ def new_world(
     sys = np.zeros(R.SYS_CELLS, np.int64)
     world = World(
         page=np.zeros(pages, PAGE),
-        node=np.zeros(nodes + 3, NODE),
+        node=np.zeros(nodes + 4, NODE),
         bio=np.zeros(bios, BIO),
         dio=np.zeros(dios * submitters + sum(a.dios for a in actors), DIO),
         task=np.zeros(len(names), TASK),
@@ -277,9 +278,9 @@ def _lay_out_pages(world: World, dirty: bool) -> None:
 
 
 def _lay_out_tree(world: World, pages: int) -> None:
-    """Row 1 is the header of ``i_mmap``; the one real VMA maps all pages."""
+    """Row 1 is the header of ``i_mmap``, that of the tree beside it follows; the one real VMA maps all pages."""
     header = 1
-    free_list_init(world.node, header + 1)
+    free_list_init(world.node, PIN_TREE + 1)
     world.sys[R.I_MMAP] = header
     vma = alloc(world.node)
     world.node[vma]["kind"] = KIND_VMA

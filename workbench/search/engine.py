@@ -24,7 +24,7 @@ OUTCOME = 128  # times the number of the outcome
 AT_REST, AT_END = -1, -2  # no transition: the state itself is judged
 
 MOST_STEPS = 256  # that one transition may be made of
-GO, DONE, NEED_ROOM, TOO_WIDE, AT_LIMIT = range(5)
+GO, DONE, NEED_ROOM, TOO_WIDE, AT_LIMIT, HAS_RANGES = range(6)
 NO_MORE = -3  # no choice is left
 SEARCH, REPLAY = range(2)
 (
@@ -55,8 +55,9 @@ SEARCH, REPLAY = range(2)
     TREE_CHANGED,  # it has changed the interval tree
     STEPS,
     RAN,  # of a replay: how many steps the transition has run
+    FREE_NODE,  # first free node, if it has to stay free: the tracker is not known to keep ranges, and none are packed
     CELLS,
-) = range(28)
+) = range(29)
 ENDS = ("good", "deadlock", "stall", "bug", "other")  # in the order of hazards.GOOD_END, ...
 HAZARD_COLUMNS = ("state", "choice", "level")
 
@@ -117,13 +118,13 @@ def pack(world, search):
     Returns
     -------
     bool
-        False: a count has outgrown its field.
+        False: a count has outgrown its field, or there are too many ranges.
     """
     word, order, cells = search.word, search.order, search.cells
-    if cells[RANGED]:
-        packing.order_ranges(world, order)
     w = 0
     fits = True
+    if cells[RANGED]:
+        fits = packing.order_ranges(world, order)
     for p in range(len(world.page)):
         page = at(world.page, p)
         fits &= packing.page_fits(page)
@@ -454,7 +455,7 @@ def run(tracker, world, search):
     Returns
     -------
     int
-        `DONE`; `NEED_ROOM`: call again with bigger tables; `AT_LIMIT`; `TOO_WIDE`.
+        `DONE`; `NEED_ROOM`: call again with bigger tables; `AT_LIMIT`; `TOO_WIDE`; `HAS_RANGES`.
     """
     cells = search.cells
     while True:
@@ -482,6 +483,8 @@ def run(tracker, world, search):
                 return DONE
             cells[TRANSITIONS] += 1
             _note_events(world, search, choice)
+            if cells[FREE_NODE] and at(world.node, 0)["rb_right"] != cells[FREE_NODE]:
+                return HAS_RANGES
             if not pack(world, search):
                 return TOO_WIDE
         cells[PENDING] = not _take_up(search)

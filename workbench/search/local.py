@@ -58,6 +58,8 @@ def may_choose(world, task):
         return pc == programs.F_SLEEP and world.sys[R.SYNC_ANY] != 0
     if program == programs.KWORKER_PROGRAM:
         return pc == programs.W_RANGE_RELEASE
+    if program == programs.IRQ_PROGRAM:
+        return pc == programs.I_RANGE_RELEASE
     return program == programs.RDMA_PROGRAM and pc == programs.M_DEREG_RANGE
 
 

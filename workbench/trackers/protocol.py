@@ -11,10 +11,23 @@ when : int
     a loop of its own after GUP's walk), `RANGE_BEFORE` or `RANGE_AFTER` (one range per GUP call, inserted
     before or after the pages are taken), `NEVER`.
 lock : int
-    What pin and unpin run under: `LOCK_NONE`, `LOCK_ZONE` (a spinlock), or `LOCK_PAGE`: the pin itself is the page
-    lock, for which GUP waits. Ranges go under ``i_mmap_rwsem``.
+    What operations run under. `LOCK_NONE`: pin and unpin of a page under nothing, those of ranges under
+    ``i_mmap_rwsem``, which sleeps, so that a kworker releases them. `LOCK_ZONE`, `LOCK_OWN`: the spinlock of the zone's
+    LRU, or one of the tracker's own, taken with interrupts off: each page's pin and unpin; or each range's, which the
+    completion interrupt releases itself, and the question of a cleaner. (Reclaim asks under the page-table lock.)
+    `LOCK_PAGE`: a page's pin is its page lock, for which GUP waits.
+
+Other fields are the tracker's own; in a user's file they are whole numbers, with defaults.
+
+State
+-----
+What a tracker remembers is in pages and ranges, where `explore` finds it and tells states apart by it: a page's
+``_refcount``, ``_pincount``, ``PG_DMA_PINNED`` and ``PTE_PINNED``, and, while it is off the LRU, its ``lru_next`` and
+``lru_prev``; and pinned ranges (`workbench.mm.ranges`) in ``i_mmap`` or in `PIN_TREE`, a tree of their own. A tracker
+that keeps ranges learns of ranges: ``when`` is `RANGE_BEFORE` or `RANGE_AFTER`.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -22,11 +35,22 @@ from typing import Any
 from numba.extending import overload
 
 NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER = range(5)
-LOCK_NONE, LOCK_ZONE, LOCK_PAGE = range(3)
+LOCK_NONE, LOCK_ZONE, LOCK_OWN, LOCK_PAGE = range(4)
+SPINLOCKS = 2  # that a tracker may name; in the clock the page-table locks come after them
 FIELDS = {
-    "when": (NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER),
-    "lock": (LOCK_NONE, LOCK_ZONE, LOCK_PAGE),
+    "when": ("NEVER", "IN_GUP", "AFTER_WALK", "RANGE_BEFORE", "RANGE_AFTER"),
+    "lock": ("LOCK_NONE", "LOCK_ZONE", "LOCK_OWN", "LOCK_PAGE"),
 }
+# Operations that a tracker has to implement, by `when`; the defaults of the others do nothing, or know nothing.
+_PAGES = ("pin", "unpin", "is_pinned")
+NEEDED = {
+    NEVER: ("is_pinned",),
+    IN_GUP: _PAGES,
+    AFTER_WALK: _PAGES,
+    RANGE_BEFORE: ("pin_range", "unpin_range", "forget_range", "is_pinned"),
+    RANGE_AFTER: ("pin_range", "unpin_range", "is_pinned"),
+}
+ANSWERS = ("is_pinned", "pin_range", "pinned_in_range", "bytes_in_use")  # operations that return something
 
 _table: dict[str, dict[type, Callable[..., Any]]] = {}
 
@@ -42,16 +66,37 @@ def implements(tracker_class: type) -> Callable[[Callable[..., Any]], Callable[.
     Raises
     ------
     TypeError
-        If the function's name is not that of an operation of the protocol.
+        If the function's name is not that of an operation of the protocol, or its arguments are not the operation's;
+        or if somebody else's function would replace one of a tracker of the package.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        if function.__name__ not in OPERATIONS:
-            raise TypeError(f"{function.__name__} is not an operation of a tracker: {', '.join(OPERATIONS)}")
-        _table[function.__name__][tracker_class] = function
+        name = function.__name__
+        if name not in OPERATIONS:
+            raise TypeError(f"{name} is not an operation of a tracker: {', '.join(OPERATIONS)}")
+        if signature(function) != signature(_table[name][object]):
+            needed = signature(_table[name][object])
+            raise TypeError(f"{name}({', '.join(signature(function))}) has to be {name}({', '.join(needed)})")
+        if _of_package(tracker_class) and not _of_package(function):
+            raise TypeError(f"{tracker_class.__name__} is a tracker of the package: define a class of your own")
+        _table[name][tracker_class] = getattr(function, "py_func", function)
         return function
 
     return register
+
+
+def signature(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of a function's arguments, in their order."""
+    return tuple(inspect.signature(function).parameters)
+
+
+def _of_package(thing: Any) -> bool:
+    return str(thing.__module__).startswith("workbench.")
+
+
+def implemented(tracker_class: type) -> dict[str, Callable[..., Any]]:
+    """Find the functions that a tracker has of its own, by operation."""
+    return {name: table[tracker_class] for name, table in _table.items() if tracker_class in table}
 
 
 def implementation(name: str, tracker_class: type) -> Callable[..., Any]:

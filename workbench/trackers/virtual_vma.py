@@ -12,13 +12,20 @@ page, and where several cover it, charge one of them. ``backpointer``: the bio c
 
 from typing import NamedTuple
 
-from workbench.accelerate import at, inline, jit, step
+from workbench.accelerate import at, jit
 from workbench.mm import registers as R
-from workbench.mm.interval_tree import KIND_PINNED, alloc, free, insert, iter_first, iter_next, remove
-from workbench.mm.page import PG_CACHED, has, page_of, wake_pin_waiters
-from workbench.mm.world import histogram_add, tally
+from workbench.mm.interval_tree import KIND_PINNED, iter_first, iter_next
+from workbench.mm.page import PG_CACHED, has, page_of
+from workbench.mm.ranges import (
+    charge_tree,
+    drop_range,
+    insert_range,
+    mark_first,
+    new_range,
+    note_bytes,
+    remove_range,
+)
 from workbench.sizes import PAGE_SIZE
-from workbench.trackers import protocol
 from workbench.trackers.protocol import LOCK_NONE, RANGE_BEFORE, implements
 
 SPLIT, COUNT, BACKPOINTER = range(3)
@@ -53,71 +60,11 @@ class VirtualVma(NamedTuple):
 
 @implements(VirtualVma)
 def pin_range(tracker, world, inode, start, n):
-    r = _new_range(world, start, start + n - 1, n)
+    r = new_range(world, start, start + n - 1, n)
     world.sys[R.RANGES] += 1
-    _tree_insert(world, inode, r)
-    _note_bytes(tracker, world)
+    insert_range(world, inode, r)
+    note_bytes(tracker, world)
     return r if tracker.release == BACKPOINTER else -1
-
-
-@step
-def _note_bytes(tracker, world):
-    world.sys[R.PEAK_BYTES] = max(world.sys[R.PEAK_BYTES], protocol.bytes_in_use(tracker, world))
-
-
-@jit
-def _new_range(world, start, last, pages_left):
-    r = alloc(world.node)
-    if r == 0:
-        raise MemoryError("no free interval tree node: raise the scenario's pool")
-    row = at(world.node, r)
-    row["kind"] = KIND_PINNED
-    row["start"] = start
-    row["last"] = last
-    row["pages_left"] = pages_left
-    row["ghost_born_ps"] = world.sys[R.NOW]
-    row["ghost_first_ps"] = -1
-    tally(world, R.ALLOC, 1)
-    world.sys[R.LIVE_RANGES] += 1
-    world.sys[R.PEAK_RANGES] = max(world.sys[R.PEAK_RANGES], world.sys[R.LIVE_RANGES])
-    return r
-
-
-@jit
-def _drop_range(world, inode, r):
-    row = at(world.node, r)
-    _tree_remove(world, inode, r)
-    now = world.sys[R.NOW]
-    histogram_add(world, R.RANGE_LIFE, now - row["ghost_born_ps"])
-    histogram_add(world, R.OUTLIVES, now - row["ghost_first_ps"])
-    for p in range(row["start"], row["last"] + 1):  # a cleaner may wait for the range, not only for its own page's pin
-        wake_pin_waiters(world, p)
-    free(world.node, r)
-    tally(world, R.FREE, 1)
-    world.sys[R.LIVE_RANGES] -= 1
-    world.sys[R.RANGES_GONE] += 1
-
-
-@inline
-def _charge_tree(world, visited, rotations):
-    """Charge the step for what the tree operation has counted by itself."""
-    sys = world.sys
-    sys[R.STEP_PS] += (sys[R.RB_VISITED] - visited) * sys[R.COST + R.RB_VISITED]
-    sys[R.STEP_PS] += (sys[R.RB_ROTATIONS] - rotations) * sys[R.COST + R.RB_ROTATIONS]
-
-
-@jit
-def _tree_insert(world, inode, r):
-    visited, rotations = world.sys[R.RB_VISITED], world.sys[R.RB_ROTATIONS]
-    insert(world.node, world.sys, inode, r)
-    _charge_tree(world, visited, rotations)
-
-
-@jit
-def _tree_remove(world, inode, r):
-    visited, rotations = world.sys[R.RB_VISITED], world.sys[R.RB_ROTATIONS]
-    remove(world.node, world.sys, inode, r)
-    _charge_tree(world, visited, rotations)
 
 
 @jit
@@ -135,7 +82,7 @@ def _covering(world, inode, page, charge):
             if charge == FIRST_FOUND or (ranges == 2 and charge == LEFTMOST):
                 break
         n = iter_next(world.node, world.sys, n, page, page)
-    _charge_tree(world, visited, rotations)
+    charge_tree(world, visited, rotations)
     if charge == ANY:
         world.sys[R.CHOICES] = max(world.sys[R.CHOICES], ranges)
     return found, ranges
@@ -144,7 +91,7 @@ def _covering(world, inode, page, charge):
 @implements(VirtualVma)
 def unpin_range(tracker, world, inode, start, n, handle):
     if tracker.release == BACKPOINTER:
-        _mark_first(world, handle)
+        mark_first(world, handle)
         _charge_range(world, inode, handle, n)
         return
     page = start
@@ -160,13 +107,13 @@ def unpin_range(tracker, world, inode, start, n, handle):
         if ranges > 1:
             world.sys[R.AMBIGUOUS] += 1
         last = min(end - 1, int(at(world.node, r)["last"]))
-        _mark_first(world, r)
+        mark_first(world, r)
         if tracker.release == COUNT:
             last = min(last, page + int(at(world.node, r)["pages_left"]) - 1)
             _charge_range(world, inode, r, last - page + 1)
         else:
             _cut(world, inode, r, page, last)
-            _note_bytes(tracker, world)
+            note_bytes(tracker, world)
         page = last + 1
 
 
@@ -174,8 +121,8 @@ def unpin_range(tracker, world, inode, start, n, handle):
 def forget_range(tracker, world, inode, first, last, handle):
     r = handle if tracker.release == BACKPOINTER else _exactly(world, inode, first, last)
     if r != 0:  # else another release has been charged to it
-        _mark_first(world, r)
-        _drop_range(world, inode, r)
+        mark_first(world, r)
+        drop_range(world, inode, r)
 
 
 @jit
@@ -190,15 +137,8 @@ def _exactly(world, inode, first, last):
             found = n
             break
         n = iter_next(world.node, world.sys, n, first, first)
-    _charge_tree(world, visited, rotations)
+    charge_tree(world, visited, rotations)
     return found
-
-
-@inline
-def _mark_first(world, r):
-    row = at(world.node, r)
-    if row["ghost_first_ps"] < 0:
-        row["ghost_first_ps"] = world.sys[R.NOW]
 
 
 @jit
@@ -207,7 +147,7 @@ def _charge_range(world, inode, r, n):
     row = at(world.node, r)
     row["pages_left"] -= n
     if row["pages_left"] <= 0:
-        _drop_range(world, inode, r)
+        drop_range(world, inode, r)
 
 
 @jit
@@ -215,25 +155,25 @@ def _cut(world, inode, r, first, last):
     """``split``: cut a run out of a range that covers it: drop, shorten, or split the range."""
     row = at(world.node, r)
     if row["start"] == first and row["last"] == last:
-        _drop_range(world, inode, r)
+        drop_range(world, inode, r)
         return
     # As the kernel's vma_adjust: out of the tree, changed, and in again.
     old_last = int(row["last"])
-    _tree_remove(world, inode, r)
+    remove_range(world, inode, r)
     if row["start"] < first:
         row["last"] = first - 1
     else:
         row["start"] = last + 1
     row["pages_left"] = row["last"] - row["start"] + 1
-    _tree_insert(world, inode, r)
+    insert_range(world, inode, r)
     if first <= row["last"] or old_last <= last:
         world.sys[R.SHRINKS] += 1
         return
     world.sys[R.SPLITS] += 1
-    rest = _new_range(world, last + 1, old_last, old_last - last)
+    rest = new_range(world, last + 1, old_last, old_last - last)
     at(world.node, rest)["ghost_born_ps"] = row["ghost_born_ps"]
     at(world.node, rest)["ghost_first_ps"] = row["ghost_first_ps"]
-    _tree_insert(world, inode, rest)
+    insert_range(world, inode, rest)
 
 
 @implements(VirtualVma)
