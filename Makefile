@@ -8,11 +8,12 @@ WORKBENCH := $(BIN)/python -m workbench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help figures quick test lab notebooks clean
+.PHONY: help figures quick verify test lab notebooks clean
 
 help:
 	@echo 'make figures    all notebooks, figures and tables, into figures/'
 	@echo 'make quick      the same on small inputs, into figures/quick/'
+	@echo 'make verify     the model against formulas: queues, locks, ranges, dirty pages, into figures/verify/'
 	@echo 'make test       format, lint, types, tests, and every notebook in quick mode'
 	@echo 'make lab        JupyterLab with the kernel ready; as root: make lab LAB_OPTIONS=--allow-root'
 	@echo 'make notebooks  notebooks/*.ipynb from the percent scripts beside them'
@@ -23,6 +24,10 @@ figures: $(VENV)/.installed
 
 quick: $(VENV)/.installed
 	$(WORKBENCH) figures --quick --out figures/quick
+
+# Fails if a check disagrees; the same checks on small inputs are among the tests.
+verify: $(VENV)/.installed
+	$(BIN)/python -m verification --out figures/verify
 
 # First compiled and serially, which also fills numba's cache; then as plain Python, which coverage can see.
 test: $(VENV)/.installed-test

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from workbench.costs import BASE_CPU_SHARE, BASE_IOPS, BASE_SLAT_NS, OFF_LRU_SLAT_NS
+from workbench.costs import BASE_CPU_SHARE, BASE_IOPS, BASE_SLAT_NS, DEFAULT, OFF_LRU_SLAT_NS, CostTable
+from workbench.sizes import size_of
 from workbench.tables import number
 
 # What is run for each of them: Kara's fio job, legacy direct IO, the device set to saturate at 194 k IOPS.
@@ -111,6 +112,42 @@ def held_against(metrics: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+PAGES_IN_BATCH = 512  # gup_test -n 512: pages of one call, all of one huge page
+STREAM_GB_PER_S = (16.0, 8.0)  # assumed: what one core reads from memory in order; the machine is not told
+
+
+def batched_release(costs: CostTable = DEFAULT) -> pd.DataFrame:
+    """Predict what releasing a page costs, one by one and by runs of one folio, and hold it against `MARTINS`.
+
+    One by one each page costs ``PUT_PAGE`` and an ``ATOMIC``, as every release of the model does; both are known from
+    another machine and kernel. By runs these two come once in `PAGES_IN_BATCH` pages, and what is left per page is the
+    loop that looks for the end of the run (v5.13 mm/gup.c compound_next): it reads the array's pointer and the
+    ``struct page``, whose 16 GiB have 256 MiB of them, more than a cache. So its cost is taken as these bytes at the
+    rate `STREAM_GB_PER_S`, which is an assumption and makes a range. Nothing is fitted to the figures compared.
+
+    Parameters
+    ----------
+    costs : CostTable
+
+    Returns
+    -------
+    DataFrame
+        A row for each figure: ``release``, ``low`` and ``high`` (the model), ``published`` [ns per 4 KiB page], and
+        ``from``: what it rests on. The row of ``only the atomic`` is what would be left if batching saved nothing else.
+    """
+    put, atomic = costs.entries["PUT_PAGE"].ns, costs.entries["ATOMIC"].ns
+    once = (put + atomic) / PAGES_IN_BATCH
+    low, high = (once + (size_of("struct page") + size_of("pointer")) / rate for rate in STREAM_GB_PER_S)
+    unbatched = put + atomic / PAGES_IN_BATCH
+    rows = [
+        ("one by one", put + atomic, put + atomic, 20.9, "PUT_PAGE calibrated, ATOMIC assumed"),
+        ("by runs, THP", low, high, 5.5, "memory bandwidth assumed"),
+        ("by runs, 1 GiB hugetlb", low, high, 6.6, "memory bandwidth assumed"),
+        ("by runs, only the atomic saved", unbatched, unbatched, 5.5, "PUT_PAGE calibrated, ATOMIC assumed"),
+    ]
+    return pd.DataFrame(rows, columns=["release", "low", "high", "published", "from"])
 
 
 def in_words(value: float, unit: str, signed: bool = False) -> str:

@@ -609,6 +609,84 @@ def lines(
     return fig, _with_caption(title, "\n\n".join(tables), line)
 
 
+@_settings
+def against(
+    df: pd.DataFrame,
+    x: str,
+    y: str,
+    formula: str,
+    *,
+    caption: str,
+    ends: tuple[str, str],
+    hue: str | None = "design",
+    title: str = "",
+    xlabel: str = "",
+    ylabel: str = "",
+    logx: bool = False,
+    logy: bool = False,
+    size: str = "two",
+) -> Chart:
+    """Draw simulated points, each with its interval, and what a formula says as a curve.
+
+    Parameters
+    ----------
+    df : DataFrame
+        A row per point, and rows in which ``y`` is missing, which give the curve between them; a curve of fewer than
+        two places is not drawn.
+    x, y, formula : str
+        Columns.
+    caption : str
+        Stands under the figure; begins with *model* or *measured* (see `caption`).
+    ends : (str, str)
+        Columns with the lower and the upper end of the interval.
+    hue : str or None, optional
+        Column that tells the curves apart.
+    title, xlabel, ylabel : str, optional
+    logx, logy : bool, optional
+        Logarithmic axes; intervals that reach zero are cut off at the axis.
+    size : {'two', 'one'}, optional
+        Width: 7.2 or 3.5 in.
+
+    Returns
+    -------
+    Chart
+        The table that belongs to it is the caller's: it names the formula.
+    """
+    _need(df, x, y, formula, hue, *ends)
+
+    def draw(ax: Axes, own: pd.DataFrame, style: Style, scale: float, place: int) -> None:
+        own = own.sort_values(x)
+        between = own[own[y].isna()]
+        ax.plot(between[x], between[formula], color=style.colour, linestyle=style.line, linewidth=1.1)
+        points = own[own[y].notna()]
+        around = np.abs(points[list(ends)].to_numpy(float).T - points[y].to_numpy(float))
+        ax.errorbar(
+            points[x],
+            points[y],
+            around,
+            fmt=style.marker,
+            color=style.colour,
+            markersize=3.2,
+            markeredgecolor="white",
+            markeredgewidth=0.3,
+            elinewidth=0.9,
+            capsize=1.8,
+            capthick=0.9,
+        )
+
+    return _line_figure(
+        df,
+        draw,
+        x=(xlabel or _axis_label(x, "", unit_of(x)), "1", logx),
+        y=(ylabel or _axis_label(y, "", unit_of(y)), "1", logy),
+        hue=hue,
+        panels=None,
+        title=title,
+        line=caption,
+        size=size,
+    )
+
+
 def _left_out(df: pd.DataFrame, hue: str | None, log: Mapping[str, bool]) -> str:
     """Say which points a logarithmic axis can't show."""
     columns = [column for column in log if log[column]]
