@@ -22,6 +22,7 @@ SHAPES = [
     {"range_pages": 7, "overlap": 3, "placement": "shuffled", "vma_pages": 9},
     {"range_pages": 16, "overlap": 5, "placement": "random", "release": "random", "vmas": 3},
     {"range_pages": 4, "overlap": 40, "release": "lifo", "vmas": 0},
+    {"range_pages": 2, "placement": "random", "file_pages": 5000, "vma_pages": 700},
 ]
 
 
@@ -32,7 +33,7 @@ class Shared:
         self.p = check_parameters(virtual_vma.NAME, virtual_vma.PARAMETERS, {"ranges": RANGES, "ops": OPS} | given)
         self.tracker = designs.parse_tracker(tracker)[1]
         self.rng = np.random.default_rng(5)
-        self.pages = virtual_vma.file_pages(self.p)
+        self.pages = virtual_vma.pages_of_file(self.p)
         self.length = self.p["range_pages"]
         self.start = virtual_vma._starts(self.p, self.pages, self.rng)
         self.handle = np.full(len(self.start), -1)

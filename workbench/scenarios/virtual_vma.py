@@ -38,9 +38,11 @@ SUMMARY = "pinned ranges in i_mmap: bytes, tree, lock holds, and what real mappi
 PARAMETERS = (
     Parameter("ranges", 10_000, "ranges", "pinned ranges in the tree", 0, 1_000_000),
     Parameter("range_pages", 64, "pages", "length of a range: pages of a GUP call", 1, 262_144),
-    Parameter("overlap", 1, "ranges", "ranges that cover a page; the mean of it where placed at random", 1, 100_000),
+    Parameter("overlap", 1, "ranges", "ranges that cover a page; where placed at random in such a file, their mean",
+              1, 100_000),
     Parameter("placement", "ascending", "", "ascending: back to back, pinned in the order of the file; shuffled: the "
               "same in random order; random: anywhere", choices=("ascending", "shuffled", "random")),
+    Parameter("file_pages", 0, "pages", "pages of the file, if more than the ranges cover", 0, 2**31 - 1),
     Parameter("release", "fifo", "", "which range is released next: the oldest, any, or the newest",
               choices=("fifo", "random", "lifo")),
     Parameter("vmas", 8, "mappings", "real VMAs that map the file", 0, 1_000_000),
@@ -85,7 +87,7 @@ def run(design: Any, parameters: dict[str, Any], seed: int, cost_table: CostTabl
     placing, mapping, releasing, unmapping, walking = (
         np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(seed).spawn(5)
     )
-    pages = file_pages(p)
+    pages = pages_of_file(p)
     start = _starts(p, pages, placing)
     world = _new_world(p, pages, cost_table)
     ours = min(p["vma_pages"], pages) or pages
@@ -145,15 +147,15 @@ def _driver(function: Any, tracker_class: Any) -> Any:
 # ---- what there is
 
 
-def file_pages(p: dict[str, Any]) -> int:
-    """Pages of the file: as many as the ranges cover, one more range included, which is pinned while another goes.
+def pages_of_file(p: dict[str, Any]) -> int:
+    """Pages of the file: at least as many as the ranges cover, and one more, which is pinned while another goes.
 
     Raises
     ------
     UsageError
         If they are more than a node can name.
     """
-    pages = math.ceil((p["ranges"] + 1) / p["overlap"]) * p["range_pages"]
+    pages = max(math.ceil((p["ranges"] + 1) / p["overlap"]) * p["range_pages"], p["file_pages"])
     if pages > LAST_PAGE:
         raise UsageError(
             f"scenario {NAME}: a file of {pages} pages for {p['ranges']} ranges of {p['range_pages']} pages; "
