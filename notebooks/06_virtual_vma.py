@@ -373,8 +373,8 @@ Markdown(
     "cleaned or reclaimed, pinned or not. Each further range over a page costs each walk at least a node. Where VMAs "
     "of parts of the file lie between the ranges it is worse "
     f"({number(of(real, 0, 'rmap_visited_mean', mapped=parts))} to "
-    f"{number(of(real, most_ranges, 'rmap_visited_mean', mapped=parts))}): those that cover a page are no neighbours in "
-    "the tree then, and the walk goes up and down from each to the next.\n"
+    f"{number(of(real, most_ranges, 'rmap_visited_mean', mapped=parts))}): those that cover a page are no "
+    "neighbours in the tree then, and the walk goes up and down from each to the next.\n"
     f"- **The lock**: at 193 k reads per second and {top} ranges it is held for {worst['10 ns per node']:.0%} of the "
     f"time if all nodes are in the cache, for {worst['100 ns per node']:.0%} if none is. On this, the cost of a node, "
     'turns whether "per-DIO overhead" is a nuisance or the end; a queue depth of 64 means 64 ranges, whose nodes are '

@@ -10,6 +10,7 @@ import os
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -78,6 +79,22 @@ routine = numba.njit(**_NO_COUNTS)
 # would name a class that other processes can't import.
 driver = numba.njit(cache=True, **_NO_COUNTS)
 driver_uncached = numba.njit(**_NO_COUNTS)
+
+
+@cache
+def driver_for(function: Any, tracker_class: Any) -> Any:
+    """Compile a step that takes a tracker as a driver of its own; called with trackers of that class only.
+
+    Parameters
+    ----------
+    function : callable
+        Made by `step`.
+    tracker_class : type
+    """
+    if not JIT_ENABLED:
+        return function
+    own = tracker_class.__module__.startswith("workbench.")
+    return (driver if own else driver_uncached)(function.py_func)
 
 
 @inline

@@ -12,13 +12,12 @@ A tracker that keeps no ranges leaves the tree to the real mappings.
 
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from workbench import accelerate
+from workbench.accelerate import driver_for, step
 from workbench.costs import PS_PER_NS, CostTable
 from workbench.errors import UsageError
 from workbench.mm import registers as R
@@ -95,14 +94,14 @@ def run(design: Any, parameters: dict[str, Any], seed: int, cost_table: CostTabl
     shared_tree.map_all(world, first, rows, ours)
     handle = np.full(len(start), -1, np.int64)
     if ranged:
-        _driver(shared_tree.fill, tracker.__class__)(tracker, world, start, handle, p["range_pages"])
+        driver_for(shared_tree.fill, tracker.__class__)(tracker, world, start, handle, p["range_pages"])
     world.sys[: len(R.COUNTERS)] = 0  # what comes now is measured
     metrics = _size(p, design, world, start)
     measured = np.zeros((len(OPERATIONS), p["ops"], len(COLUMNS)), np.int64)
     free_slot = p["ranges"]
     if ranged:
         released = _released(p, releasing)
-        churn = _driver(shared_tree.churn, tracker.__class__)
+        churn = driver_for(shared_tree.churn, tracker.__class__)
         churn(tracker, world, start, handle, p["range_pages"], released, measured)
         free_slot = int(released[-1])
     unmapped = unmapping.integers(0, len(rows), p["ops"])
@@ -133,15 +132,6 @@ def run(design: Any, parameters: dict[str, Any], seed: int, cost_table: CostTabl
         held=len(pinned) * p["range_pages"],
         provenance=provenance(scenario=NAME, design=design.name, parameters=p, seed=seed, costs=cost_table),
     )
-
-
-@cache
-def _driver(function: Any, tracker_class: Any) -> Any:
-    """Compile what takes a tracker: kept on disk for the package's own trackers only."""
-    if not accelerate.JIT_ENABLED:
-        return function
-    own = tracker_class.__module__.startswith("workbench.")
-    return (accelerate.driver if own else accelerate.driver_uncached)(function.py_func)
 
 
 # ---- what there is
@@ -210,7 +200,7 @@ def _size(p: dict[str, Any], design: Any, world: World, start: np.ndarray) -> di
     nodes, deepest, total = shared_tree.depths(world.node)
     pinned = union_pages(start[:-1], p["range_pages"])
     if design.tracker.when >= RANGE_BEFORE:
-        of_ranges = _driver(_bytes, design.tracker.__class__)(design.tracker, world)
+        of_ranges = driver_for(_bytes, design.tracker.__class__)(design.tracker, world)
         each = of_ranges / pinned if pinned else math.nan
     else:
         each = PAGE_BITS[kind].bits / 8 if (kind := design.tracker_name.split(":")[0]) in PAGE_BITS else 0.0
@@ -223,7 +213,7 @@ def _size(p: dict[str, Any], design: Any, world: World, start: np.ndarray) -> di
     }
 
 
-@accelerate.step
+@step
 def _bytes(tracker, world):
     return bytes_in_use(tracker, world)
 
