@@ -133,6 +133,18 @@ def test_operations_on_a_tree_of_one():
     assert shared.measured[[PIN, UNPIN, MMAP, MUNMAP], 0, shared_tree.HELD_PS].tolist() == held
 
 
+def test_holds_are_counts_times_costs():
+    shared = Shared("vma-common:release=backpointer", vmas=3)
+    shared.churn()
+    shared.remap()
+    shared_tree.walk(shared.world, shared.rng.integers(0, shared.pages, OPS), shared.measured)
+    ps = {name: 1000 * cost.ns for name, cost in costs.DEFAULT.entries.items()}
+    beside = [ps["ALLOC"], ps["FREE"], 0, 0, 3 * ps["SPIN_LOCK"]]
+    tree_ps = shared.measured[..., VISITED] * ps["RB_VISITED"] + shared.measured[..., ROTATIONS] * ps["RB_ROTATIONS"]
+    assert (tree_ps > 0).all() and shared.measured[[PIN, UNPIN, MMAP, MUNMAP], :, ROTATIONS].any(axis=1).all()
+    assert (shared.measured[..., shared_tree.HELD_PS] == tree_ps + np.array(beside)[:, None]).all()
+
+
 @pytest.mark.parametrize(("kind", "size"), [("full", "vm_area_struct"), ("common", "pinned range, common node")])
 @pytest.mark.parametrize(("range_pages", "overlap"), [(1, 1), (64, 1), (512, 4), (3, 20)])
 def test_bytes_per_pinned_page(kind, size, range_pages, overlap):
