@@ -26,7 +26,7 @@ LAYERS = [
     {"trackers"},
     {"user_tracker", "designs", "scenarios", "hazards"},
     {"steps", "clock", "verdict", "search", "replay", "scheduled", "simulate", "explore"},
-    {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare"},
+    {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare", "false_pins"},
     {"usage", "batch", "cli_explore", "cli_schedule", "cli"},
     {"__init__", "__main__"},
 ]

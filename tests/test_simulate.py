@@ -231,7 +231,7 @@ def test_fsync_that_waits_for_a_sticky_flag_waits_for_ever():
 
 # ---- the other scenarios
 
-SMALLER = {"wide-map": {"mappings": 300}}
+SMALLER = {"wide-map": {"mappings": 300}, "virtual-vma": {"ranges": 100, "ops": 20}}
 STORIES = {
     "mr-idle-fsync": "FSYNC_LIE",
     "fork-cow": "COW_ALIAS",

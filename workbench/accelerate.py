@@ -123,6 +123,22 @@ def driver_aside(function: Callable[..., Any], name: str) -> Any:
         numba.config.CACHE_DIR = shared
 
 
+@cache
+def driver_for(function: Any, tracker_class: Any) -> Any:
+    """Compile a step that takes a tracker as a driver of its own; called with trackers of that class only.
+
+    Parameters
+    ----------
+    function : callable
+        Made by `step`.
+    tracker_class : type
+    """
+    if not JIT_ENABLED:
+        return function
+    own = tracker_class.__module__.startswith("workbench.")
+    return (driver if own else driver_uncached)(function.py_func)
+
+
 @inline
 def at(array, index):
     """Row ``index`` of a structured array, without numba's test for negative indices.

@@ -79,6 +79,42 @@ ANCHORS = (
 )  # fmt: skip
 
 
+class Overflow(NamedTuple):
+    """A published or derived overflow of a folio's counts.
+
+    Attributes
+    ----------
+    name : str
+    tracker : str
+    subpages : int
+        Pages of the folio.
+    count_max : int
+        Greatest value of a count.
+    at : int
+        The pin of the whole folio at which a count runs over.
+    source : str
+    """
+
+    name: str
+    tracker: str
+    subpages: int
+    count_max: int
+    at: int
+    source: str
+
+
+SIGNED, UNSIGNED = 2**31 - 1, 2**32 - 1  # of an atomic_t, read as int or as unsigned int
+OVERFLOWS = (
+    Overflow("4 KiB page", BIAS, 1, SIGNED, 2**21, "21 bits: v6.12 Documentation/core-api/pin_user_pages.rst"),
+    Overflow("4 KiB page, unsigned", BIAS, 1, UNSIGNED, 2**22, "about 4M: Hubbard 2019-02-03, "
+             "20190204052135.25784-1-jhubbard"),
+    Overflow("2 MiB folio, no exact count", BIAS, 512, SIGNED, 4096, "derived: 512 x 1024 = 2^19 for each pin; met by "
+             "Romanovsky 2019-12-19, 20191219132607.GA410823@unreal"),
+    Overflow("1 GiB folio, no exact count", BIAS, 512 * 512, SIGNED, 8, "about 8 references: Hubbard 2019-12-16, "
+             "FOLL_PIN v11, pin_user_pages.rst"),
+)  # fmt: skip
+
+
 def held_against(metrics: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """Compare runs with what was published.
 

@@ -76,6 +76,23 @@ UNITS: dict[str, Metric] = {
     "unpin_delay_mean_ns": Metric("ns", "mean time from completion to the pin being gone"),
     "unpin_delay_p99_ns": Metric("ns", "p99 time from completion to the pin being gone"),
 }
+# Of `virtual-vma`: operations on a tree that real mappings and pinned ranges share.
+UNITS |= {
+    "tree_nodes": _count("nodes of the interval tree"),
+    "tree_depth_max": _count("greatest depth of a node of the tree, that of its root being 1"),
+    "tree_depth_mean": Metric("1", "mean depth of a node of the tree"),
+    "pinned_pages": _count("pages that are pinned"),
+    "bytes_per_pinned_page": Metric("B", "memory of tracking per pinned page"),
+    "rmap_passed_mean": Metric("1", "pinned ranges that an rmap walk goes through, mean"),
+}
+_TREE = {"pin": "a pin", "unpin": "an unpin", "mmap": "an mmap", "munmap": "a munmap", "rmap": "an rmap walk"}
+for _operation, _name in _TREE.items():
+    UNITS[f"{_operation}_visited_mean"] = Metric("1", f"tree nodes that {_name} visits, mean")
+    if _operation != "rmap":
+        UNITS[f"{_operation}_rotations_mean"] = Metric("1", f"rotations of {_name}, mean")
+    UNITS[f"{_operation}_hold_mean_ns"] = Metric("ns", f"mean time for which {_name} holds i_mmap_rwsem")
+    UNITS[f"{_operation}_hold_p99_ns"] = Metric("ns", f"p99 time for which {_name} holds i_mmap_rwsem")
+    UNITS[f"{_operation}_hold_max_ns"] = Metric("ns", f"longest time for which {_name} holds i_mmap_rwsem")
 for _lock, _name in LOCKS.items():
     UNITS[f"{_lock}_acquisitions"] = _count(f"acquisitions of {_name}")
     UNITS[f"{_lock}_contended"] = _count(f"acquisitions of {_name} that had to wait")

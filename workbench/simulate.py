@@ -153,6 +153,8 @@ def simulate(
             raise UsageError(f"pages_per_step={pages_per_step}: a schedule has steps of one page")
         return _by_schedule(scenario, design, seed, list(schedule), cost_table, parameters)
     chosen = designs.parse(design)
+    if hasattr(SCENARIOS[scenario], "run"):  # it has a driver of its own
+        return SCENARIOS[scenario].run(chosen, parameters, seed, cost_table, Result)
     streams = [np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(seed).spawn(2)]
     setup, complete = SCENARIOS[scenario].build(parameters, streams[0], chosen.tracker.when >= RANGE_BEFORE)
     tracker = chosen.tracker

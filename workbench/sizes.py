@@ -56,3 +56,26 @@ def per_slab_page(name: str) -> int:
         A key of `SIZES`.
     """
     return PAGE_SIZE // size_of(name)
+
+
+class Bits(NamedTuple):
+    """What a tracker takes of every page, pinned or not.
+
+    Attributes
+    ----------
+    bits : int
+    source : str
+        Where they are, and where that was read.
+    """
+
+    bits: int
+    source: str
+
+
+# By tracker, without its options; those that are not here and keep no ranges take nothing of their own: bias lies in
+# _refcount, lru-count in page->lru.
+PAGE_BITS = {
+    "flag": Bits(1, "PG_dma_pinned in page->flags, on 64 bits only; Hubbard 2018-06-16"),
+    "flag-sticky": Bits(1, "PG_dma_pinned in page->flags, on 64 bits only; Hubbard 2018-06-16"),
+    "pincount": Bits(32, "folio->_pincount, v6.12 include/linux/mm_types.h; assumed: every page has one"),
+}

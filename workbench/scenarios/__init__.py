@@ -8,6 +8,7 @@ from workbench.scenarios import (
     gup_fast_race,
     mr_idle_fsync,
     truncate_dax,
+    virtual_vma,
     wide_map,
 )
 
@@ -22,5 +23,6 @@ SCENARIOS = {
         truncate_dax,
         wide_map,
         cma,
+        virtual_vma,
     )
 }
