@@ -53,6 +53,23 @@ def test_batched_release_follows_the_cost_table():
     assert more.tolist() == pytest.approx([100, 100 / 512, 100 / 512, 100])
 
 
+def test_bouncing_costs_at_4_kib_and_nothing_from_64_kib_on():
+    """Published: -18 % and -15 % at 4 KiB, 0 from 64 KiB on; the writes of 4 KiB and 1 MiB set the costs."""
+    found = anchors.bounced().set_index(["size_kib", "op", "what"])
+    model, published = found["model"], found["published"]
+    assert published.round(0).tolist() == [-18, 0, 0, -15, 0, 0, 9, 10]
+    assert model[4, "write", "throughput"] == pytest.approx(published[4, "write", "throughput"], abs=0.01)
+    assert model[4, "read", "throughput"] == pytest.approx(-18, abs=4)
+    assert [model[kib, op, "throughput"] for kib in (64, 1024) for op in ("read", "write")] == [0, 0, 0, 0]
+    assert model[64, "write", "sys"] == pytest.approx(8.9, rel=0.4)
+    assert found["sets"].astype(bool).sum() == 2
+
+
+def test_a_dear_copy_would_show_at_64_kib():
+    dear = costs.CostTable("dear", {**costs.DEFAULT.entries, "BOUNCE_COPY": costs.Cost(2000.0, "assumed", "")})
+    assert (anchors.bounced(dear)["model"][[1, 4]] < -10).all()
+
+
 def test_in_words():
     assert anchors.in_words(-0.5, "%") == "-0.50 %"
     assert anchors.in_words(5.53, "ns", signed=True) == "+5.5ns"

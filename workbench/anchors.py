@@ -11,7 +11,19 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from workbench.costs import BASE_CPU_SHARE, BASE_IOPS, BASE_SLAT_NS, DEFAULT, OFF_LRU_SLAT_NS, CostTable
+from workbench.costs import (
+    BASE_CPU_SHARE,
+    BASE_IOPS,
+    BASE_SLAT_NS,
+    BOUNCED_1M_SYS,
+    BOUNCED_4K_MIB_S,
+    DEFAULT,
+    OFF_LRU_SLAT_NS,
+    WRITE_1M_MIB_S,
+    WRITE_1M_SYS,
+    WRITE_4K_MIB_S,
+    CostTable,
+)
 from workbench.sizes import size_of
 from workbench.tables import number
 
@@ -184,6 +196,55 @@ def batched_release(costs: CostTable = DEFAULT) -> pd.DataFrame:
         ("by runs, only the atomic saved", unbatched, unbatched, 5.5, "PUT_PAGE calibrated, ATOMIC assumed"),
     ]
     return pd.DataFrame(rows, columns=["release", "low", "high", "published", "from"])
+
+
+# Bounced direct IO, io_uring at depth 16: bytes of an IO, op, throughput [MiB/s] without and with bouncing.
+_BOUNCED = (
+    (4, "read", 1316, 1081),
+    (64, "read", 3370, 3365),
+    (1024, "read", 3401, 3400),
+    (4, "write", WRITE_4K_MIB_S, BOUNCED_4K_MIB_S),
+    (64, "write", 2009, 2007),
+    (1024, "write", WRITE_1M_MIB_S, WRITE_1M_MIB_S),
+)
+_WRITE_64K_SYS = (15.8, 24.7)  # time in the kernel [% of one CPU], without and with bouncing
+
+
+def bounced(costs: CostTable = DEFAULT) -> pd.DataFrame:
+    """Predict what bouncing does to throughput, and hold it against Hellwig's measurements of bounced direct IO.
+
+    One CPU submits, and is what limits IOs of 4 KiB (*assumed*); larger ones the device limits. An IO takes the time
+    that was published without bouncing, or what its CPU needs, whichever is more: the time of a 4 KiB IO, which is all
+    the CPU's, a ``BIO_PAGE`` for each further page, a ``BOUNCE_COPY`` per page and a ``BOUNCE_BIO``. The last two are
+    set by the writes of 4 KiB and 1 MiB; all else is a prediction.
+
+    Parameters
+    ----------
+    costs : CostTable
+
+    Returns
+    -------
+    DataFrame
+        A row for each figure: ``size_kib``, ``op``, ``what`` (``throughput`` [% of what it is without bouncing, less
+        100] or ``sys`` [pp]), ``published``, ``model``, ``sets`` (the entry of the cost table that it sets, or empty).
+    """
+    cost = {name: entry.ns for name, entry in costs.entries.items()}
+    period = {(kib, op): kib / 1024 / rate * 1e9 for kib, op, rate, _ in _BOUNCED}
+
+    def extra(kib: int) -> float:
+        return kib / 4 * cost["BOUNCE_COPY"] + cost["BOUNCE_BIO"]
+
+    rows = []
+    for kib, op, rate, with_bounce in _BOUNCED:
+        busy = period[4, op] + (kib / 4 - 1) * cost["BIO_PAGE"] + extra(kib)
+        model = 100 * (period[kib, op] / max(period[kib, op], busy) - 1)
+        sets = "BOUNCE_BIO" if (kib, op) == (4, "write") else ""
+        rows.append((kib, op, "throughput", 100 * (with_bounce / rate - 1), model, sets))
+    published = _WRITE_64K_SYS[1] - _WRITE_64K_SYS[0]
+    rows.append((64, "write", "sys", published, 100 * extra(64) / period[64, "write"], ""))
+    published = 100 * (BOUNCED_1M_SYS - WRITE_1M_SYS)
+    rows.append((1024, "write", "sys", published, 100 * extra(1024) / period[1024, "write"], "BOUNCE_COPY"))
+    return pd.DataFrame(rows, columns=["size_kib", "op", "what", "published", "model", "sets"])
 
 
 def in_words(value: float, unit: str, signed: bool = False) -> str:
