@@ -29,12 +29,12 @@ quick: $(VENV)/.installed
 verify: $(VENV)/.installed
 	$(BIN)/python -m verification --out figures/verify
 
-# First compiled and serially, which also fills numba's cache; then as plain Python, which coverage can see.
+# First compiled, each file of tests in one process; then as plain Python, which coverage can see.
 test: $(VENV)/.installed-test
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m 'not jit_only and not slow_without_jit' \
 		-n logical --maxprocesses 4 --cov
 	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(WORKBENCH) figures --quick --out "$$out"

@@ -233,6 +233,73 @@ not_under(
 )
 
 # %% [markdown]
+# ## A page that stays dirty, and everybody else
+#
+# Romanovsky, 2018-07-02: will writeback run non-stop on pages that are dirty and can't be written? Kara, 2018-07-10,
+# 20180710082100.mkdwngdv5kkrcz6n@quack2, left open whether a pinned page that was written stays dirty. If it does, it
+# counts in balance_dirty_pages as long as the pin stays, and who writes to other pages is held up for as long.
+
+# %%
+KEEP = "tracker=bias,cleaning=write-keep-dirty"
+WRITER = dict(fsync_rounds=0, writer_rounds=1)
+counterexample(
+    "stall_balance_dirty_pages", "stall", "mr-idle-fsync", KEEP,
+    "The holder is idle, the page stays dirty, and a writer to another page waits for it.",
+    ["Romanovsky 2018-07-02, [PATCH 2/2] mm: set PG_dma_pinned", "Kara 2018-07-10", "v4.17 mm/page-writeback.c"],
+    **WRITER,
+)  # fmt: skip
+not_under(
+    "stall",
+    "mr-idle-fsync",
+    "tracker=bias,cleaning=bounce,bounce=reserve",
+    "tracker=bias,cleaning=write-keep-dirty,longterm=notifier",
+    **WRITER,
+)
+
+# %% [markdown]
+# ## The page lock as a pin
+#
+# Viro's idea, as Kara told it on 2018-06-19, and what he said against it at once: the page would stay locked across
+# `get_block`. A commit has to end for that, and it waits for writeback, which wants the page lock.
+
+# %%
+counterexample(
+    "deadlock_page_lock", "deadlock", "golden-race", "viro-page-lock",
+    "The flusher has a handle and waits for the page lock; direct IO has the lock and waits for the handle.",
+    ["Kara 2018-06-19, [PATCH 2/2] mm: set PG_dma_pinned"],
+)  # fmt: skip
+not_under("deadlock", "golden-race", "viro-page-lock", journal=0)
+
+# %% [markdown]
+# ## Pins counted as mappings
+#
+# Glisse, 2018-12-12: what `_mapcount` says beyond the PTEs that a walk finds is pins. Kara, 2018-12-19: a process that
+# unmaps the page during the walk takes one away. The count of all mappings is read when the walk is over.
+
+# %%
+counterexample(
+    "missed_pin_zap", "missed-pin", "wide-map", "tracker=mapcount,cleaning=skip",
+    "A mapping goes between the walk, which has counted it, and the look at _mapcount.",
+    ["Glisse 2018-12-12", "Kara 2018-12-19 (zap_pte_range)"],
+)  # fmt: skip
+not_under("missed-pin", "wide-map", "tracker=pincount,cleaning=skip", "tracker=bias,cleaning=skip")
+
+# %% [markdown]
+# ## Private pages for long-term users
+#
+# Kara, 2018-01-25: give them pages of their own, and copy these back at the end. Then the file's page is never pinned,
+# and never has the data either, as long as the region is registered. A device that gives its mapping back when it is
+# asked to has neither trouble.
+
+# %%
+counterexample(
+    "fsync_lie_private", "fsync-lie", "mr-idle-fsync", "tracker=bounce-pin",
+    "A transfer that was polled before fsync is in a private page.",
+    ["Kara 2018-01-25, [LSF/MM TOPIC] get_user_pages() and filesystems"],
+)  # fmt: skip
+not_under("fsync-lie", "mr-idle-fsync", "tracker=none,longterm=notifier")
+
+# %% [markdown]
 # ## Waiting inside a transaction
 #
 # Kara, 2018-07-09, 20180709160806.xjt2l2pbmyiutbyi@quack2: writeback of ext4 holds a transaction while it waits for a
