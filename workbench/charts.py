@@ -76,11 +76,6 @@ STYLES: dict[str, Style] = {
     "vma-common:release=count": Style("#0072B2", "X", _DASHED, "x-"),
     "vma-common:release=backpointer": Style("#0072B2", "*", _DOTTED, "\\\\|"),
     "bias": Style("#CC79A7", "D", "-", "x|"),
-    "pincount": Style("#CC79A7", "d", _DASHED, "||"),
-    "page-lock": Style("#661100", "h", "-", "//"),
-    "mapcount": Style("#117733", "H", _DASHED, "xx"),
-    "pte-bit": Style("#6F6A00", "8", _DOTTED, "--"),
-    "bounce-pin": Style("#332288", "d", _DASHDOT, "++"),
 }
 LABELS: dict[str, str] = {
     "none": "none (v4.17)",

@@ -67,14 +67,18 @@ WORDS = {
     "reg_mr": "ib_umem_get()",
     "mr_check": "ib_umem_get() has its pins",
     "mr_undo": "put_page(), unpinned",
+    "mr_detach": "put_page(): nothing stays pinned",
     "post_recv": "ib_post_recv()",
     "poll_cq": "ib_poll_cq()",
     "idle": "ib_dereg_mr()",
+    "lease_notice": "hears that it is to let go",
+    "lease_grace": "grace period is over",
     "dereg_dirty": "__ib_umem_release(): set_page_dirty_lock()",
     "dereg_lock": "i_mmap_lock_write()",
     "dereg_range": "range out of i_mmap",
     "dereg_unlock": "i_mmap_unlock_write()",
     "dereg_release": "put_page(), unpinned",
+    "dereg_detached": "mapping, or private page, given up",
     # the device
     "start writeback": "disk reads the page",
     "finish writeback": "write is done",
@@ -83,6 +87,7 @@ WORDS = {
     "finish transfer": "DMA into the page",
     # the others
     "write": "stores to the page",
+    "balance_dirty_pages": "balance_dirty_pages()",
     "fork_begin": "dup_mmap(): mmap_lock",
     "fork_ask": "copy_page_range(): comes to the page",
     "fork_copy": "copy_present_page()",
@@ -107,7 +112,8 @@ WORDS = {
 # These have a page at hand, the one before or the next, but do nothing to it.
 _ABOUT_NO_PAGE = {
     "io_getevents", "io_submit", "gup_call", "build_bio", "submit_bio", "sleep", "find_dirty", "take_bio", "take_work",
-    "reg_mr", "mr_check", "post_recv", "poll_cq", "fork_begin", "fork_end", "truncate_begin",
+    "reg_mr", "mr_check", "post_recv", "poll_cq", "fork_begin", "fork_end", "truncate_begin", "lease_notice",
+    "lease_grace", "balance_dirty_pages",
 }  # fmt: skip
 _TAKES = ("take_bio", "take_work")  # and find nothing, after the last one
 # Taken twice in a row on the same page, these had to wait the first time.
@@ -115,6 +121,8 @@ _WAITS = {
     "io_getevents", "range_lock", "follow_page", "fault_lock", "fault_pte", "build_bio", "bio_set_pages_dirty",
     "submit_bio", "set_page_dirty_lock", "lock_page", "i_mmap_lock", "decide", "wait_writeback", "poll_cq",
     "dereg_dirty", "dereg_lock", "fork_begin", "truncate_idle", "truncate_lock", "truncate_page", "migrate_lock",
+    "pin_pages", "page_mkclean", "try_to_unmap", "unmap_range", "migrate_unmap", "dereg_detached", "truncate_begin",
+    "balance_dirty_pages",
 }  # fmt: skip
 # Who stands in the first column where there are too many actors for one each.
 _SUBMIT = ("dio", "direct", "irq", "kworker", "rdma", "writer")
