@@ -1,5 +1,6 @@
 """Trackers in users' own files: what is wrong with one is told in one line; a right one is as good as the package's."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import workbench
@@ -234,6 +236,23 @@ def test_a_copy_of_a_tracker_of_the_package_is_as_good(mine):
     assert {k: v for k, v in one.items() if k not in told_apart} == {
         k: v for k, v in other.items() if k not in told_apart
     }
+
+
+@plain_only
+def test_every_command_takes_one(mine, capsys):
+    mine.write_text(WHOLE.replace("> 0", "> 1"))
+    design = "tracker=mine.py:Mine,cleaning=skip"
+    assert main(["simulate", "golden-race", "--design", design, "--out", "rows.parquet"]) == 0
+    row = pq.read_table("rows.parquet").to_pylist()[0]
+    assert (row["tracker"], len(row["tracker_sha256"])) == ("mine.py:Mine", 64)
+    capsys.readouterr()
+    small = ["--set", "kswapd_rounds=0", "--reduce", "--no-conditional"]
+    assert main(["explore", "golden-race", "--design", design, *small, "--json"]) == 0
+    Path("found.json").write_text(capsys.readouterr().out)
+    assert main(["simulate", "--schedule", "found.json", "--hazard", "missed-pin", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["design"] == design and told["hazards"]["missed-pin"] == 1
+    assert told["provenance"]["tracker_sha256"] == row["tracker_sha256"]
 
 
 @plain_only
