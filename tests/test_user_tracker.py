@@ -191,7 +191,7 @@ def test_one_that_does_not_compile(mine, capsys):
         ("world.pagez[page] > 0", "line 34: is_pinned can't be compiled: Unknown attribute 'pagez' of type World"),
         ("page_of(world) > 0", "line 34: is_pinned can't be compiled: Cannot bind 'args=(World,) kws={}' to signature"),
         ("None + page > 0", "line 34: is_pinned can't be compiled: No implementation of function Function(<built-in"),
-        ("__import__('os')", "line 32: is_pinned can't be compiled: "),
+        ("open('x')", "line 34: is_pinned can't be compiled: Untyped global name 'open': Cannot determine Numba type"),
     ],
 )
 def test_the_reason_is_numbas_first_sentence(mine, body, says):
