@@ -46,7 +46,6 @@ from IPython.display import Markdown, display
 from workbench import charts, costs, designs, explore, simulate
 from workbench.counterexample import as_mail
 from workbench.provenance import provenance
-from workbench.scenarios import SCENARIOS
 from workbench.tables import number
 
 folder = Path(figures_dir).resolve()
@@ -139,6 +138,7 @@ def bytes_in_use(tracker, world):
 # %%
 POLICY = "cleaning=skip/wait"
 FIRST = f"tracker=first.py:PinTree,{POLICY}"
+WITHIN = " in a search that takes steps together which nobody else can notice"
 
 
 def told(found):
@@ -176,7 +176,7 @@ def counterexample(name, design, claim):
     figure, text = charts.space_time(
         missed.trace,
         title=f"missed-pin: direct-io under {design}",
-        caption=charts.caption("model", None, f"{claim} Shortest of all sequences: {missed.depth} steps."),
+        caption=charts.caption("model", None, f"{claim} Shortest{WITHIN}: {missed.depth} steps."),
     )
     charts.save(figure, f"own_{name}", folder, text, found.provenance, SOURCES)
     display(figure)
@@ -295,8 +295,8 @@ Markdown(f"`{THIRD}` in `direct-io`: {told(mended)}.")
 # %% [markdown]
 # ## In every scenario
 #
-# A cell has what can be reached in that scenario, and in how many steps. Direct IO, memory regions, truncation, other
-# mappings, fork; the policies and everything else are the same for all.
+# A cell has what can be reached in that scenario, and in how many steps: direct IO, memory regions, truncation, other
+# mappings, fork. Policies and everything else are the same for all.
 
 # %%
 NAMES = {
@@ -310,12 +310,14 @@ NAMES = {
 if yours:
     NAMES["yours"] = f"tracker={yours},{POLICY}"
 QUICK = {"golden-race": small, "truncate-dax": {}}  # direct-io is above
-places = QUICK if quick else {name: {} for name in SCENARIOS}
+FILES = ("golden-race", "direct-io", "gup-fast-race", "mr-idle-fsync", "truncate-dax", "wide-map", "fork-cow")
+places = QUICK if quick else {name: {} for name in FILES}
+ASKS = {"fork-cow": ",fork=ask", "truncate-dax": ",truncate=wait"}
 compared = {name: design for name, design in NAMES.items() if not quick or name in (*list(NAMES)[1:3], "bias")}
 cells, states = {}, 0
 for name, design in compared.items():
     for place, parameters in places.items():
-        found = search(place, design + (",fork=ask" if place == "fork-cow" else ""), **parameters)
+        found = search(place, design + ASKS.get(place, ""), **parameters)
         states += found.states
         reached = [f"{hazard} {h.depth}" for hazard, h in found.hazards.items() if h.verdict == "reachable"]
         unknown = "" if found.complete else "unknown"
@@ -327,8 +329,8 @@ figure, text = charts.matrix(
     title="Hazards that can be reached, and in how many steps",
     corner="scenario",
     caption=charts.caption(
-        "model", None, f"{POLICY} for all; fork-cow with a fork that asks. {states} states, steps taken together which "
-        "nobody else can notice."
+        "model", None, f"{POLICY} for all; a fork that asks, a truncation that waits. {states} states, steps taken "
+        "together which nobody else can notice."
     ),
 )  # fmt: skip
 made_by = provenance(parameters={"designs": compared, "scenarios": places})
@@ -336,7 +338,7 @@ charts.save(figure, "own_hazards", folder, text, made_by, SOURCES)
 figure
 
 # %% [markdown]
-# What a range tracker can't see is in the last rows: anonymous pages are in no file, and no inode has a tree for them;
+# What a range tracker can't see is anonymous memory (`fork-cow`): it is in no file, and no inode has a tree for it;
 # that is Kara's third point of 2023-01-24.
 #
 # ## What it costs

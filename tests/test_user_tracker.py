@@ -1,5 +1,6 @@
 """Trackers in users' own files: what is wrong with one is told in one line; a right one is as good as the package's."""
 
+import json
 import os
 import re
 import shutil
@@ -7,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from numba.core.errors import NumbaError
 
 import workbench
 from workbench import designs, user_tracker
@@ -15,6 +18,7 @@ from workbench.accelerate import JIT_ENABLED
 from workbench.cli import main
 from workbench.errors import UsageError
 from workbench.explore import explore, random_walks
+from workbench.replay import small_world
 from workbench.simulate import simulate
 
 PACKAGE = Path(workbench.__file__).parent
@@ -170,22 +174,40 @@ def test_one_that_raises(mine, capsys, command):
 
 
 @pytest.mark.jit_only
+def test_one_that_does_not_compile(mine, capsys):
+    broken_when_run(mine, "    return page_of(world, page)['pin_count'] > 0\n")
+    assert main(["simulate", "golden-race", "--design", "tracker=mine.py:Mine,cleaning=skip", "--out", "new"]) == 2
+    said = capsys.readouterr()
+    begins = "workbench: tracker Mine in mine.py, line 34: is_pinned can't be compiled: Field 'pin_count' was not found"
+    assert said.err.startswith(begins) and said.err.count("\n") == 1
+    assert said.out == "" and not Path("new").exists()
+
+
+@pytest.mark.jit_only
 @pytest.mark.parametrize(
     "body,says",
     [
-        ("    return page_of(world, page)['pin_count'] > 0\n", r"line 34: is_pinned can't be compiled: .*pin_count"),
-        ("    return nowhere(page)\n", r"line 32: is_pinned can't be compiled: NameError: name 'nowhere'"),
-        (
-            "    return 1 // (tracker.most - 4) > 0\n",
-            r"tracker Mine in mine.py.*: ZeroDivisionError: integer division by zero",
-        ),
+        ("nowhere(page)", "line 32: is_pinned can't be compiled: NameError: name 'nowhere' is not defined"),
+        ("world.pagez[page] > 0", "line 34: is_pinned can't be compiled: Unknown attribute 'pagez' of type World"),
+        ("page_of(world) > 0", "line 34: is_pinned can't be compiled: Cannot bind 'args=(World,) kws={}' to signature"),
+        ("None + page > 0", "line 34: is_pinned can't be compiled: No implementation of function Function(<built-in"),
+        ("open('x')", "line 34: is_pinned can't be compiled: Untyped global name 'open': Cannot determine Numba type"),
     ],
 )
-def test_one_that_does_not_compile_or_raises(mine, capsys, body, says):
-    broken_when_run(mine, body)
-    assert main(["simulate", "golden-race", "--design", "tracker=mine.py:Mine,cleaning=skip"]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and re.search(says, said.err) and said.err.count("\n") == 1
+def test_the_reason_is_numbas_first_sentence(mine, body, says):
+    """Each function is compiled by itself, which is quick, to find the one that can't be."""
+    broken_when_run(mine, f"    return {body}\n")
+    small = small_world("golden-race", "tracker=mine.py:Mine,cleaning=skip", {})
+    file = user_tracker._files[type(small.tracker).__module__]
+    told = user_tracker._why_not_compiled(file, small.tracker, small.world, NumbaError("the whole"))
+    assert told.startswith(f"tracker Mine in mine.py, {says}") and len(told) < 300
+
+
+@pytest.mark.jit_only
+def test_one_that_raises_when_compiled(mine):
+    broken_when_run(mine, FAILS)
+    with pytest.raises(UsageError, match=r"tracker Mine in mine\.py.*: ZeroDivisionError: integer division by zero"):
+        simulate("golden-race", "tracker=mine.py:Mine,cleaning=skip")
 
 
 # ---- a right one
@@ -237,6 +259,23 @@ def test_a_copy_of_a_tracker_of_the_package_is_as_good(mine):
 
 
 @plain_only
+def test_every_command_takes_one(mine, capsys):
+    mine.write_text(WHOLE.replace("> 0", "> 1"))
+    design = "tracker=mine.py:Mine,cleaning=skip"
+    assert main(["simulate", "golden-race", "--design", design, "--out", "rows.parquet"]) == 0
+    row = pq.read_table("rows.parquet").to_pylist()[0]
+    assert (row["tracker"], len(row["tracker_sha256"])) == ("mine.py:Mine", 64)
+    capsys.readouterr()
+    small = ["--set", "kswapd_rounds=0", "--reduce", "--no-conditional"]
+    assert main(["explore", "golden-race", "--design", design, *small, "--json"]) == 0
+    Path("found.json").write_text(capsys.readouterr().out)
+    assert main(["simulate", "--schedule", "found.json", "--hazard", "missed-pin", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["design"] == design and told["hazards"]["missed-pin"] == 1
+    assert told["provenance"]["tracker_sha256"] == row["tracker_sha256"]
+
+
+@plain_only
 def test_walks_take_one_too(mine):
     found = random_walks("golden-race", "tracker=mine.py:Mine,cleaning=skip", walks=3)
     assert found.provenance["tracker_sha256"]
@@ -261,6 +300,17 @@ print(simulate("golden-race", sys.argv[1]).counters["SKIPPED"])
 """
 
 
+WITH_JIT = """
+
+from workbench.accelerate import jit
+
+
+@jit
+def pins(world, page):
+    return page_of(world, page)["_pincount"]
+"""
+
+
 def run(cache, design):
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "NUMBA_CACHE_DIR": str(cache)}
     command = [sys.executable, "-W", "error", "-c", RUN, design]
@@ -272,6 +322,8 @@ def run(cache, design):
 @pytest.mark.jit_only
 def test_engines_of_own_trackers_are_kept_apart(mine):
     """Nothing that another tracker looks at is written; the same file is not compiled again, an edited one is."""
+    text = WHOLE.replace('return page_of(world, page)["_pincount"]', "return pins(world, page)") + WITH_JIT
+    mine.write_text(text)
     shared = os.environ.get("NUMBA_CACHE_DIR") or Path.home() / ".cache"
     cache, folder = Path("cache"), Path("gup-pin-workbench") / workbench.accelerate.source_hash()
     shutil.copytree(Path(shared) / folder, cache / folder)  # so that what others have compiled is there
@@ -290,7 +342,7 @@ def test_engines_of_own_trackers_are_kept_apart(mine):
     assert first
     assert run(cache, design) == 1
     assert {p: v for p, v in written(True).items() if p not in aside} == first
-    mine.write_text(WHOLE.replace("> 0", "> 1"))
+    mine.write_text(text.replace("> 0", "> 1"))
     assert run(cache, design) == 0
     mine.unlink()
     assert run(cache, "tracker=pincount,cleaning=skip") == 1

@@ -17,7 +17,7 @@ WORDS = {
     # get_user_pages and its faults
     "gup_call": "get_user_pages_fast()",
     "range_lock": "i_mmap_lock_write()",
-    "range_insert": "range into i_mmap",
+    "range_insert": "range into the tree",
     "range_unlock": "i_mmap_unlock_write()",
     "gup_pages": "gup_pte_range()",
     "gup_take": "page_cache_get_speculative()",
@@ -43,7 +43,7 @@ WORDS = {
     "end_page_writeback": "end_page_writeback()",
     "take_work": "bio_dirty_fn()",
     "set_page_dirty_lock": "set_page_dirty_lock()",
-    "range_release": "range out of i_mmap",
+    "range_release": "range out of the tree",
     # cleaners
     "sleep": "main loop",
     "find_dirty": "pagevec_lookup_tag()",
@@ -75,7 +75,7 @@ WORDS = {
     "lease_grace": "grace period is over",
     "dereg_dirty": "__ib_umem_release(): set_page_dirty_lock()",
     "dereg_lock": "i_mmap_lock_write()",
-    "dereg_range": "range out of i_mmap",
+    "dereg_range": "range out of the tree",
     "dereg_unlock": "i_mmap_unlock_write()",
     "dereg_release": "put_page(), unpinned",
     "dereg_detached": "mapping, or private page, given up",

@@ -112,6 +112,7 @@ _TEXT = {
     "git_commit": "commit of the checkout, -dirty where changed; null outside one",
     "cost_table": "name and provenance of the cost table",
     "trace_sha256": "hash of the replayed trace; null for a device model",
+    "tracker_sha256": "hash of the user's file that the tracker is in; null for one of the package",
 }
 
 
@@ -154,6 +155,7 @@ def row(
     return {
         **{name: source[name] for name in (*KEY, "source_hash", "trace_sha256")},
         "tracker": tracker,
+        "tracker_sha256": source.get("tracker_sha256"),
         "package_version": source["version"],
         "git_commit": git_commit(),
         "cost_table": costs and f"{costs['name']} ({costs['provenance']})",

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba.core.errors import NumbaError
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
 from workbench import accelerate
 from workbench.errors import UsageError, nearest
@@ -27,6 +27,7 @@ from workbench.trackers import protocol
 # A file that imports nothing else, and calls none of these, always means the same: its engines may be kept on disk.
 _KNOWN_IMPORTS = {"workbench", "numpy", "numba", "typing", "math", "enum", "__future__"}
 _LOOKS_ELSEWHERE = {"open", "exec", "eval", "__import__", "input"}
+_NOT_COMPILED = (NumbaError, UnsupportedBytecodeError)
 _BY_SCENARIO = ("bias",)  # fields that a scenario's parameter of this name sets
 
 
@@ -298,7 +299,7 @@ def guarded(function: Callable[..., Any], tracker_class: type) -> Callable[..., 
             return function(tracker, world, *others)
         except UsageError:
             raise
-        except NumbaError as error:
+        except _NOT_COMPILED as error:
             raise UsageError(_why_not_compiled(file, tracker, world, error)) from error
         except Exception as error:
             name, line = _place(file, error)
@@ -311,7 +312,7 @@ def guarded(function: Callable[..., Any], tracker_class: type) -> Callable[..., 
     return call
 
 
-def _why_not_compiled(file: _File, tracker: Any, world: Any, error: NumbaError) -> str:
+def _why_not_compiled(file: _File, tracker: Any, world: Any, error: Exception) -> str:
     """Compile each function by itself, to find the one that can't be."""
     kinds = (numba.typeof(tracker), numba.typeof(world))
     name = type(tracker).__name__
@@ -319,19 +320,19 @@ def _why_not_compiled(file: _File, tracker: Any, world: Any, error: NumbaError) 
         others = (numba.int64,) * (len(protocol.signature(function)) - len(kinds))
         try:
             accelerate.driver_uncached(function).compile((*kinds, *others))
-        except NumbaError as found:
+        except _NOT_COMPILED as found:
             line = _line_in(file, found) or function.__code__.co_firstlineno
             return f"tracker {name} in {file}, line {line}: {operation} can't be compiled: {_reason(found)}"
     return f"tracker {name} in {file}{_at(_line_in(file, error))}: it can't be compiled: {_reason(error)}"
 
 
-def _line_in(file: _File, error: NumbaError) -> int | None:
+def _line_in(file: _File, error: Exception) -> int | None:
     """Line of the file that numba's message names last, which is the innermost."""
     found = re.findall(rf'File "[^"]*{re.escape(file.path.name)}", line (\d+)', str(error))
     return int(found[-1]) if found else None
 
 
-def _reason(error: NumbaError) -> str:
+def _reason(error: Exception) -> str:
     """Numba's first sentence that says why; what it looked for is on the next line."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip(" >") for line in plain.splitlines()]
@@ -339,4 +340,15 @@ def _reason(error: NumbaError) -> str:
     reason = lines[0] if lines else type(error).__name__
     if reason.endswith(":") and len(lines) > 1:
         reason += f" {lines[1]}"
-    return textwrap.shorten(re.sub(r"\((?:Record|world|World)\(.*", "(…)", reason), 160, placeholder=" …")
+    return textwrap.shorten(_without_inner_types(reason), 200, placeholder=" …")
+
+
+def _without_inner_types(reason: str) -> str:
+    """Leave the types of the world's arrays out, which fill a page."""
+    head, found, rest = reason.partition("World(")
+    depth = 1
+    for end, letter in enumerate(rest):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return f"{head}World{_without_inner_types(rest[end + 1 :])}"
+    return f"{head}World" if found else head
