@@ -8,6 +8,10 @@ class UsageError(ValueError):
     """Wrong input. Its message is one line; the command line prints it and exits with status 2."""
 
 
+class ConservationError(AssertionError):
+    """At rest something was left over, or is missing: the model is wrong, and so is the result."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Name the right ones that are nearest to a wrong name.
 

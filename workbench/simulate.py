@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from workbench import clock, costs, designs, provenance, scheduled, user_tracker
-from workbench.errors import UsageError, nearest
+from workbench.errors import ConservationError, UsageError, nearest
 from workbench.mm import registers as R
 from workbench.mm.detached import keeps_no_pin
 from workbench.mm.interval_tree import KIND_PINNED
@@ -23,18 +23,14 @@ from workbench.mm.packing import MAX_PAGES
 from workbench.mm.page import BOUNCED, FLAGS, PG_CACHED, PG_LOCKED, PG_LRU, PG_PRIVATE, PG_WRITEBACK, TAG_WRITEBACK
 from workbench.mm.programs import M_IDLE, PROGRAMS, RDMA_PROGRAM, step_name
 from workbench.mm.world import DEAD, IDLE, RUNNABLE, SLEEPING, WAIT_FORK, WAITING, WAITS, World, bucket_values
-from workbench.scenarios import SCENARIOS
-from workbench.scenarios.base import Setup, apply_design
+from workbench.scenarios import AT_SCALE, SCENARIOS
+from workbench.scenarios.base import Setup, apply_design, check_parameters
 from workbench.trackers.protocol import LOCK_OWN, LOCK_PAGE, LOCK_ZONE, RANGE_BEFORE, SPINLOCKS, is_pinned
 from workbench.trackers.virtual_vma import COUNT, SPLIT
 
 DRAW_BLOCK = 1 << 16
 SAMPLES = 512
 PS_PER_S = 10**12
-
-
-class ConservationError(AssertionError):
-    """At rest something was left over, or is missing: the model is wrong, and so is the result."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +140,14 @@ def simulate(
     ConservationError
         If at rest pins, references, ranges or bios do not add up.
     """
-    if scenario not in SCENARIOS:
-        raise UsageError(f"scenario {scenario!r}: {nearest(scenario, SCENARIOS)}")
+    if scenario not in SCENARIOS | AT_SCALE:
+        raise UsageError(f"scenario {scenario!r}: {nearest(scenario, SCENARIOS | AT_SCALE)}")
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed {seed}: it goes from 0 to 2**63 - 1")
+    if scenario in AT_SCALE:
+        if schedule is not None:
+            raise UsageError(f"scenario {scenario}: it runs at scale and by ticks, so it follows no schedule")
+        return _at_scale(scenario, design, seed, pages_per_step, cost_table, parameters)
     if schedule is not None:
         if pages_per_step > 1:
             raise UsageError(f"pages_per_step={pages_per_step}: a schedule has steps of one page")
@@ -192,6 +192,34 @@ def simulate(
             trace_sha256=setup.trace_sha256,
         )
         | user_tracker.provenance(tracker),
+    )
+
+
+def _at_scale(
+    scenario: str, design: str, seed: int, most: int, cost_table: costs.CostTable, parameters: dict[str, Any]
+) -> Result:
+    """Run a scenario of `AT_SCALE`: no CPUs, locks or steps; its counters are those that its world keeps."""
+    from workbench.bulk import run  # compiled code that the other scenarios have no use for
+
+    complete = check_parameters(scenario, AT_SCALE[scenario].PARAMETERS, parameters)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    outcome = run.run(complete, designs.parse(design), cost_table, rng, most)
+    return Result(
+        scenario=scenario,
+        design=design,
+        parameters=complete,
+        seed=seed,
+        metrics=outcome.metrics,
+        counters=dict.fromkeys(R.COUNTERS, 0) | outcome.counters,
+        locks=pd.DataFrame(math.nan, index=list(LOCKS), columns=list(LOCK_COLUMNS)),
+        histograms={},
+        series=outcome.series,
+        log=pd.DataFrame(),
+        stuck=outcome.stuck,
+        held=outcome.held,
+        provenance=provenance.provenance(
+            scenario=scenario, design=design, parameters=complete, seed=seed, costs=cost_table
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from workbench.scenarios import (
     golden_race,
     gup_fast_race,
     mr_idle_fsync,
+    rdma_longterm,
     truncate_dax,
     virtual_vma,
     wide_map,
@@ -26,3 +27,5 @@ SCENARIOS = {
         virtual_vma,
     )
 }
+# Those that run at scale (`workbench.bulk`): `simulate` only, since they have no small world.
+AT_SCALE = {scenario.NAME: scenario for scenario in (rdma_longterm,)}
