@@ -1,20 +1,16 @@
 """Memory at scale: bitmaps and runs against the plain twin, page by page against runs, and what policies come to."""
 
-import math
-
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_longterm import Longterm
 
-from workbench import costs, designs, simulate
+from workbench import costs, designs
 from workbench.accelerate import JIT_ENABLED
-from workbench.bulk import bits, run, setup, tick, tracking
 from workbench.bulk import registers as S
+from workbench.bulk import run, setup, tick, tracking
 from workbench.bulk import world as W
 from workbench.bulk.regions import begin
-from workbench.errors import ConservationError, UsageError
 from workbench.scenarios.base import check_parameters
 from workbench.scenarios.rdma_longterm import NAME, PARAMETERS
 
@@ -84,13 +80,14 @@ designs_of = st.builds(
         f"tracker={tracker},cleaning={none}/{all_},reclaim={reclaim},order={order},reclaim_asks={asks},"
         f"bounce={bounce},longterm={rule}"
     ),
-    st.sampled_from(TRACKERS), st.sampled_from(CLEANING), st.sampled_from(CLEANING), st.sampled_from(("ignore", "skip")),
-    st.sampled_from(("write-protect-first", "check-first")), st.sampled_from(("before", "after")),
+    st.sampled_from(TRACKERS), st.sampled_from(CLEANING), st.sampled_from(CLEANING),
+    st.sampled_from(("ignore", "skip")), st.sampled_from(("write-protect-first", "check-first")), st.sampled_from(("before", "after")),
     st.sampled_from(("plain", "reserve")), st.sampled_from(RULES),
 )  # fmt: skip
 parameters_of = st.fixed_dictionaries(
     {
-        "pages": st.sampled_from((128, 256, 320)),
+        "pages": st.sampled_from((128, 256, 320, 640)),
+        "movable_share": st.sampled_from((0.5, 0.9)),
         "file_share": st.sampled_from((0.5, 0.8, 1.0)),
         "files": st.integers(1, 4),
         "folio_order": st.sampled_from((0, 0, 0, 1, 3, 7)),

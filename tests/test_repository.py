@@ -25,7 +25,7 @@ LAYERS = [
     {"mm", "costs", "traces"},
     {"trackers"},
     {"user_tracker", "designs", "scenarios", "hazards"},
-    {"steps", "clock", "verdict", "search", "replay", "scheduled", "simulate", "explore"},
+    {"steps", "clock", "verdict", "search", "replay", "scheduled", "bulk", "simulate", "explore"},
     {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare", "false_pins"},
     {"usage", "batch", "cli_explore", "cli_schedule", "cli"},
     {"__init__", "__main__"},

@@ -237,7 +237,7 @@ def _policies() -> list[_Entry]:
 
 
 def _scenarios() -> list[_Entry]:
-    from workbench.simulate import SCENARIOS
+    from workbench.scenarios import AT_SCALE, SCENARIOS
 
     return [
         _Entry(
@@ -258,7 +258,7 @@ def _scenarios() -> list[_Entry]:
                 for p in scenario.PARAMETERS
             ],
         )
-        for name, scenario in SCENARIOS.items()
+        for name, scenario in (SCENARIOS | AT_SCALE).items()
     ]
 
 
@@ -385,16 +385,17 @@ def _follow(arguments: argparse.Namespace) -> "Result":
 
 def _run_by_the_clock(arguments: argparse.Namespace) -> list["Result"]:
     from workbench import simulate
+    from workbench.scenarios import AT_SCALE, SCENARIOS
     from workbench.scenarios.base import check_parameters
-    from workbench.simulate import SCENARIOS
 
+    known = SCENARIOS | AT_SCALE
     if arguments.scenario is None:
         arguments.parser.error("the following arguments are required: SCENARIO")
     if arguments.hazard:
         raise UsageError(f"--hazard {arguments.hazard}: it names a counterexample in --schedule FILE, which is missing")
-    if arguments.scenario not in SCENARIOS:
-        raise UsageError(f"no scenario {arguments.scenario!r}: {nearest(arguments.scenario, SCENARIOS)}")
-    scenario = SCENARIOS[arguments.scenario]
+    if arguments.scenario not in known:
+        raise UsageError(f"no scenario {arguments.scenario!r}: {nearest(arguments.scenario, known)}")
+    scenario = known[arguments.scenario]
     given = pairs(arguments.set)
     parameters = {n: v for n, v in check_parameters(scenario.NAME, scenario.PARAMETERS, given).items() if n in given}
     _check_designs(arguments.design)

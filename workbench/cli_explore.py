@@ -106,9 +106,10 @@ def _explore(arguments: argparse.Namespace) -> int:
 
 def _parameters(name: str, texts: Sequence[str]) -> dict[str, object]:
     """Those that were given, each in its type."""
-    from workbench.scenarios import SCENARIOS
+    from workbench.scenarios import SCENARIOS, require_small_world
     from workbench.scenarios.base import check_parameters
 
+    require_small_world(name)
     if name not in SCENARIOS:
         raise UsageError(f"no scenario {name!r}: {nearest(name, SCENARIOS)}")
     given = pairs(texts)

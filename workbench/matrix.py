@@ -22,7 +22,7 @@ from workbench import charts, designs
 from workbench.errors import UsageError, nearest
 from workbench.policies import CLEANING, LEASE_END, LONGTERM, WRITE_PINNED
 from workbench.provenance import plain, provenance
-from workbench.scenarios import SCENARIOS
+from workbench.scenarios import SCENARIOS, require_small_world
 from workbench.tables import number
 from workbench.verdict import VERDICTS, Verdict
 
@@ -271,6 +271,7 @@ def _check(wanted: Sequence[str], places: Sequence[str], jobs: int) -> None:
     for design in wanted:
         designs.parse(design)
     for scenario in places:
+        require_small_world(scenario)
         if scenario not in SCENARIOS:
             raise UsageError(f"no scenario {scenario!r}: {nearest(scenario, SCENARIOS)}")
         if not hasattr(SCENARIOS[scenario], "SMALL"):

@@ -18,7 +18,7 @@ from workbench.mm import registers as R
 from workbench.mm.page import FLAGS, NEWER_THAN_COPY, NEWER_THAN_DISK
 from workbench.mm.programs import PROGRAMS, step_name
 from workbench.mm.world import AT_NONE, AT_QUEUE, RUNNABLE, SLEEPING, WAITS, WRITEBACK, World
-from workbench.scenarios import SCENARIOS
+from workbench.scenarios import SCENARIOS, require_small_world
 from workbench.scenarios.base import apply_design
 from workbench.search import engine, store
 from workbench.trackers.protocol import RANGE_BEFORE
@@ -68,6 +68,7 @@ def small_world(scenario: str, design: str | designs.Design, parameters: dict[st
     UsageError
         For a wrong name, type or range, and for a world that is too large.
     """
+    require_small_world(scenario)
     if scenario not in SCENARIOS:
         raise UsageError(f"scenario {scenario!r}: {nearest(scenario, SCENARIOS)}")
     chosen = designs.parse(design) if isinstance(design, str) else design

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workbench.bulk.registers import COUNTS as BULK_COUNTS
 from workbench.errors import UsageError, nearest
 from workbench.mm.registers import COUNTERS
 from workbench.provenance import git_commit, plain
@@ -93,6 +94,28 @@ for _operation, _name in _TREE.items():
     UNITS[f"{_operation}_hold_mean_ns"] = Metric("ns", f"mean time for which {_name} holds i_mmap_rwsem")
     UNITS[f"{_operation}_hold_p99_ns"] = Metric("ns", f"p99 time for which {_name} holds i_mmap_rwsem")
     UNITS[f"{_operation}_hold_max_ns"] = Metric("ns", f"longest time for which {_name} holds i_mmap_rwsem")
+# Of worlds at scale (`bulk.run`).
+UNITS |= {
+    "sync_p50_ns": Metric("ns", "median time that a sync takes; infinite if it has not returned by the end"),
+    "sync_p99_ns": Metric("ns", "p99 time that a sync takes, likewise"),
+    "sync_max_ns": Metric("ns", "longest time that a sync takes, likewise"),
+    "throttled_share": Metric("1", "share of their time for which balance_dirty_pages holds writers up"),
+    "uncleanable_pages_mean": Metric("1", "mean number of dirty pages that the flusher leaves dirty for a pin"),
+    "uncleanable_pages_max": _count("largest number of dirty pages that the flusher leaves dirty for a pin"),
+    "at_risk_bytes_mean": Metric("B", "mean amount of data that a crash would lose: memory newer than disk"),
+    "at_risk_bytes_max": _count("largest amount of data that a crash would lose", "B"),
+    "unknown_bytes_mean": Metric("B", "mean amount of it that the kernel does not know of: the page is not dirty"),
+    "unknown_bytes_max": _count("largest amount of it that the kernel does not know of", "B"),
+    "looked_per_written": Metric("1", "dirty pages that cleaners look at per page that they write"),
+    "extra_write_share": Metric("1", "share of the pages written that had no new data in them"),
+    "scanned_per_freed": Metric("1", "pages that reclaim takes up per page that it frees"),
+    "bounce_bytes_max": _count("largest memory in bounce pages", "B"),
+    "blocks": _count("pageblocks of the movable zone"),
+    "blocks_blocked": _count("pageblocks of the movable zone that a pin keeps from being emptied"),
+    "blocks_pages_moved": _count("pages to move to empty the other pageblocks of the movable zone"),
+}
+for _name, _text in BULK_COUNTS.items():
+    UNITS[_name.lower()] = _count(f"counted: {_text}")
 for _lock, _name in LOCKS.items():
     UNITS[f"{_lock}_acquisitions"] = _count(f"acquisitions of {_name}")
     UNITS[f"{_lock}_contended"] = _count(f"acquisitions of {_name} that had to wait")

@@ -133,7 +133,7 @@ def _next(bit, row, first, end, flip):
 
 @jit
 def equal_run(bit, tag, a, b, first):
-    """How many pages from ``first``, which has ``tag``, have it and agree in ``a`` and ``b``; at most to the word's end."""
+    """How many pages from ``first``, which has ``tag``, have it and agree in ``a`` and ``b``, up to the word's end."""
     w, shift = first >> 6, np.uint64(first & 63)
     same = bit[tag, w] >> shift
     for row in (a, b):

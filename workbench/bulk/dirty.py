@@ -1,8 +1,8 @@
 """Dirty pages: marking them, the limits, and `balance_dirty_pages`, which holds writers up.
 
 v6.12 mm/page-writeback.c: global_dirtyable_memory, domain_dirty_limits, dirty_freerun_ceiling, pos_ratio_polynom,
-balance_dirty_pages. Simplified: one backing device; what a writer may dirty is the write bandwidth measured over the last
-eight ticks in which the disk was busy, times pos_ratio, for all writers together; nothing is reserved (totalreserve).
+balance_dirty_pages. Simplified: one backing device; what writers may dirty is the write bandwidth, measured over the
+last ticks in which the disk was busy, times pos_ratio, for all writers together; nothing is reserved (totalreserve).
 """
 
 from workbench.accelerate import jit

@@ -1,8 +1,8 @@
 """Cleaners: the flusher by inode (WB_SYNC_NONE), and sync (WB_SYNC_ALL), which waits for what it writes.
 
-v6.12 fs/fs-writeback.c: wb_workfn, wb_check_old_data_flush, wb_check_background_flush, requeue_inode (redirty_tail), and
-mm/page-writeback.c: wb_over_bg_thresh, tag_pages_for_writeback, writeback_iter. Simplified: inodes are taken by number,
-each from its first page on; sync tags all inodes when it begins.
+v6.12 fs/fs-writeback.c: wb_workfn, wb_check_old_data_flush, wb_check_background_flush, requeue_inode (redirty_tail);
+mm/page-writeback.c: wb_over_bg_thresh, tag_pages_for_writeback, writeback_iter. Simplified: inodes are taken by
+number, each from its first page on; sync tags all inodes when it begins.
 """
 
 from workbench.accelerate import jit
@@ -141,7 +141,7 @@ def flusher(world):
 
 @jit
 def begin_round(world):
-    """A round is due, or there is too much dirty memory and the last background round got on: which inodes?"""
+    """Whether a round is due, or too much is dirty and the last background round got on; and which inodes are."""
     sys = world.sys
     too_much = sys[S.DIRTY_NR] > sys[S.BACKGROUND]
     due = sys[S.NOW] >= sys[S.FLUSH_NEXT]

@@ -1,8 +1,8 @@
 """kswapd, and the streaming reader that makes it work.
 
-v6.12 mm/vmscan.c: shrink_folio_list, shrink_active_list, inactive_is_low, __remove_mapping. Simplified: one zone; a folio
-that was referenced is activated at once; of the active list only as much is deactivated as the inactive one lacks, and
-all folios start on the inactive list; there is no direct reclaim; reading takes none of the disk's time.
+v6.12 mm/vmscan.c: shrink_folio_list, shrink_active_list, inactive_is_low, __remove_mapping. Simplified: one zone; a
+folio that was referenced is activated at once; of the active list only as much is deactivated as the inactive one
+lacks; all folios start on the inactive list; there is no direct reclaim; reading takes none of the disk's time.
 """
 
 from workbench.accelerate import jit

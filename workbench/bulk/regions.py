@@ -1,8 +1,8 @@
 """Memory regions: registered, written to by devices, given back or taken away.
 
 v6.12 drivers/infiniband/core/umem.c: ib_umem_get (pinned in calls of a page full of pointers, 512), __ib_umem_release.
-Rules for long-term pins: see `policies.LONGTERM`. Leases: Weiny 2019-06-05 and the F_UNBREAK proposal of 2019-09-23, of
-which the killed holder is the one without F_UNBREAK; notifier: on-demand paging, v6.12 drivers/infiniband/core/umem_odp.c.
+Rules for long-term pins: see `policies.LONGTERM`. Leases: Weiny 2019-06-05 and 2019-09-23 (a holder without F_UNBREAK
+that does not let go is killed); notifier: on-demand paging, v6.12 drivers/infiniband/core/umem_odp.c.
 Registration takes no time, and is not held up by balance_dirty_pages (assumed).
 """
 

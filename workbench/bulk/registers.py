@@ -6,9 +6,9 @@ Counters that `workbench.mm.registers` has too mean the same there; the others a
 from typing import TYPE_CHECKING
 
 SHARED = (
-    "GUP_CALL", "FAULT", "TAG_SCAN", "WRITEPAGE", "WRITTEN", "CLEANED", "KEPT_DIRTY", "BOUNCE_COPY", "SKIPPED", "WAITED",
-    "REPORTED", "FSYNCS", "FSYNC_ERRORS", "RECLAIM_PAGE", "FREED", "KEPT", "KEPT_PINNED", "PINS", "UNPINS", "REFUSED",
-    "MIGRATED", "MISSED_PIN", "UNSTABLE_WRITE", "LOST_UPDATE",
+    "GUP_CALL", "FAULT", "TAG_SCAN", "WRITEPAGE", "WRITTEN", "CLEANED", "KEPT_DIRTY", "BOUNCE_COPY", "SKIPPED",
+    "WAITED", "REPORTED", "FSYNCS", "FSYNC_ERRORS", "RECLAIM_PAGE", "FREED", "KEPT", "KEPT_PINNED", "PINS", "UNPINS",
+    "REFUSED", "MIGRATED", "MISSED_PIN", "UNSTABLE_WRITE", "LOST_UPDATE",
 )  # fmt: skip
 # Counters of worlds at scale alone: name -> what one of it is.
 COUNTS = {

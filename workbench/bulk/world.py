@@ -1,7 +1,7 @@
 """The world at scale: bitmaps, lists of folios, inodes, regions and the disk's queue, in a few arrays.
 
-One bit per page for each property below, so 14 bits; a byte and two 32-bit links per folio for the LRU lists. Regions do
-not overlap, so that a page has one long-term pin or none.
+One bit per page for each property below, so 14 bits; a byte and two 32-bit links per folio for the LRU lists. Regions
+do not overlap, so that a page has one long-term pin or none.
 """
 
 from typing import NamedTuple

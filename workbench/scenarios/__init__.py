@@ -1,5 +1,6 @@
 """Scenarios: their actors, and their parameters with units and ranges; a timed set by default, and a small one."""
 
+from workbench.errors import UsageError
 from workbench.scenarios import (
     cma,
     direct_io,
@@ -29,3 +30,15 @@ SCENARIOS = {
 }
 # Those that run at scale (`workbench.bulk`): `simulate` only, since they have no small world.
 AT_SCALE = {scenario.NAME: scenario for scenario in (rdma_longterm,)}
+
+
+def require_small_world(name: str) -> None:
+    """Refuse a scenario that can only be simulated.
+
+    Raises
+    ------
+    UsageError
+        For one of `AT_SCALE`.
+    """
+    if name in AT_SCALE:
+        raise UsageError(f"scenario {name}: it runs at scale and has no small world to explore; `simulate` it")
