@@ -81,8 +81,8 @@ designs_of = st.builds(
         f"bounce={bounce},longterm={rule}"
     ),
     st.sampled_from(TRACKERS), st.sampled_from(CLEANING), st.sampled_from(CLEANING),
-    st.sampled_from(("ignore", "skip")), st.sampled_from(("write-protect-first", "check-first")), st.sampled_from(("before", "after")),
-    st.sampled_from(("plain", "reserve")), st.sampled_from(RULES),
+    st.sampled_from(("ignore", "skip")), st.sampled_from(("write-protect-first", "check-first")),
+    st.sampled_from(("before", "after")), st.sampled_from(("plain", "reserve")), st.sampled_from(RULES),
 )  # fmt: skip
 parameters_of = st.fixed_dictionaries(
     {

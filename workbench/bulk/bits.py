@@ -132,11 +132,16 @@ def _next(bit, row, first, end, flip):
 
 
 @jit
-def equal_run(bit, tag, a, b, first):
-    """How many pages from ``first``, which has ``tag``, have it and agree in ``a`` and ``b``, up to the word's end."""
-    w, shift = first >> 6, np.uint64(first & 63)
-    same = bit[tag, w] >> shift
-    for row in (a, b):
-        word = bit[row, w] >> shift
-        same &= word if word & _ONE else ~word
-    return WORD if same == _ALL else lowest(~same)
+def equal_run(bit, tag, a, b, first, most):
+    """How many pages from ``first`` on have ``tag``, and agree with it in ``a`` and ``b``; at most so many."""
+    flip_a = _ZERO if test(bit, a, first) else _ALL
+    flip_b = _ZERO if test(bit, b, first) else _ALL
+    page, w = first, first >> 6
+    while page - first < most and w < bit.shape[1]:
+        other = ~(bit[tag, w] & (bit[a, w] ^ flip_a) & (bit[b, w] ^ flip_b)) & ~_low(page & 63)
+        if other != _ZERO:
+            page = w * WORD + lowest(other)
+            break
+        w += 1
+        page = w * WORD
+    return min(page - first, most)

@@ -29,13 +29,13 @@ IDLE, WRITING, WAITING = range(3)  # SYNC_ON
 
 @jit
 def next_run(world, tag, first, end):
-    """Next page that has the tag, and how many after it share its state; 0: there is none."""
+    """Next page that has the tag, and how many from it on, in its inode, share its state; 0: there is none."""
     sys = world.sys
     page = next_set(world.bit, tag, first, end)
     if page >= end:
         return end, 0
-    n = equal_run(world.bit, tag, WRITEBACK, ASKED, page)
-    return page, min(max(n, sys[S.FOLIO]), end - page, sys[S.MOST])
+    end = min(end, (page // sys[S.INODE_PAGES] + 1) * sys[S.INODE_PAGES])
+    return page, equal_run(world.bit, tag, WRITEBACK, ASKED, page, min(end - page, sys[S.MOST]))
 
 
 # ---- what either does with a run of dirty pages; all return how many they are done with, 0: they have to wait

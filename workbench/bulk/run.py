@@ -69,7 +69,7 @@ def run(p: dict[str, Any], design: Design, costs: CostTable, rng: np.random.Gene
     rng : Generator
         All that is random comes from it.
     most : int
-        Pages that may be handled at once (whole folios); 0: a word of 64. What comes out does not depend on it.
+        Pages that may be handled at once (whole folios); 0: `setup.MOST`. What comes out does not depend on it.
 
     Raises
     ------

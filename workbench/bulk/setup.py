@@ -15,6 +15,7 @@ from workbench.errors import UsageError
 from workbench.policies import CLEANING
 
 PAGES_PER_MIB = 256
+MOST = 1 << 15  # pages that are handled at once
 # Free memory below which kswapd runs, and at which it stops, as a share of all (assumed; the kernel's watermarks go by
 # the square root of memory, and by watermark_scale_factor).
 LOW, HIGH = 1 / 128, 1 / 64
@@ -74,11 +75,11 @@ def new_world(
     rng : Generator
         Draws which holders give leases back.
     most : int
-        Pages that may be handled at once; 0: a word of 64.
+        Pages that may be handled at once; 0: `MOST`.
     """
     sizes = layout(p)
     registers = sizes | _rates(p, sizes) | _policies(p, design, answers) | _costs(costs)
-    registers |= {"MOST": max(sizes["FOLIO"], (most or WORD) // sizes["FOLIO"] * sizes["FOLIO"])}
+    registers |= {"MOST": max(sizes["FOLIO"], (most or MOST) // sizes["FOLIO"] * sizes["FOLIO"])}
     sys = np.zeros(len(S.NAMES), np.int64)
     for name, value in registers.items():
         sys[S.NAMES.index(name)] = value
