@@ -1,16 +1,20 @@
 """Memory at scale: bitmaps and runs against the plain twin, page by page against runs, and what policies come to."""
 
+import math
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_longterm import Longterm
 
-from workbench import costs, designs
+from workbench import costs, designs, explore, simulate
 from workbench.accelerate import JIT_ENABLED
+from workbench.bulk import bits, run, setup, tick, tracking
 from workbench.bulk import registers as S
-from workbench.bulk import run, setup, tick, tracking
 from workbench.bulk import world as W
 from workbench.bulk.regions import begin
+from workbench.errors import ConservationError, UsageError
 from workbench.scenarios.base import check_parameters
 from workbench.scenarios.rdma_longterm import NAME, PARAMETERS
 
@@ -138,3 +142,186 @@ def test_twin(design, parameters, seed):
 def test_runs_count_what_pages_count(design, parameters, most):
     parameters = SMALL | parameters
     assert seen(world_of(design, parameters, most)) == seen(world_of(design, parameters))
+
+
+# ---- bitmaps
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 255), st.integers(1, 200)), max_size=30))
+def test_bitmaps_are_sets(steps):
+    bit = np.zeros((3, 4), np.uint64)
+    sets = [set(), set(), set()]
+    for k, (what, first, n) in enumerate(steps):
+        n = min(n, 256 - first)
+        run_of, row, other = set(range(first, first + n)), k % 3, (k + 1) % 3
+        if what < 2:
+            bits.fill(bit, row, first, n)
+            sets[row] |= run_of
+        elif what == 2:
+            bits.wipe(bit, row, first, n)
+            sets[row] -= run_of
+        elif what == 3:
+            bits.keep(bit, row, other, first, n)
+            sets[row] -= run_of - sets[other]
+        elif what == 4:
+            bits.merge(bit, row, other, first, n)
+            sets[row] |= run_of & sets[other]
+        assert bits.count(bit, row, first, n) == len(sets[row] & run_of)
+        assert bits.count_without(bit, row, other, first, n) == len((sets[row] - sets[other]) & run_of)
+        end = first + n
+        assert bits.next_set(bit, row, first, end) == min(sets[row] & run_of, default=end)
+        assert bits.next_clear(bit, row, first, end) == min(run_of - sets[row], default=end)
+        assert bool(bits.test(bit, row, first)) == (first in sets[row])
+        if first in sets[row]:
+            alike = [p for p in range(first, end) if all((p in s) == (first in s) for s in sets)]
+            expected = next((i for i, p in enumerate(alike) if p != first + i), len(alike))
+            assert bits.equal_run(bit, row, other, (k + 2) % 3, first, n) == expected
+
+
+# ---- trackers
+
+
+@pytest.mark.parametrize(
+    ("tracker", "expected"),
+    [
+        ("none", (False, False, False, False)),
+        ("bias", (True, False, True, False)),
+        ("flag", (True, False, True, False)),
+        ("flag-sticky", (True, True, True, False)),
+        ("lru-count", (True, False, True, True)),
+        ("vma-full", (True, False, False, False)),
+        ("vma-common:early_exit=no", (True, False, True, False)),
+    ],
+)
+def test_what_is_learnt_of_a_tracker(tracker, expected):
+    chosen = designs.parse_tracker(tracker)[1]
+    answers = tracking.learn(chosen, 8)
+    assert answers[:4] == expected
+    a_range = {"vma-full": 4096 // 20, "vma-common:early_exit=no": 4096 // 64}
+    assert answers.call_bytes == a_range.get(tracker, 0)
+
+
+@pytest.mark.parametrize("tracker", ["vma-full", "vma-common", "bias"])
+def test_bytes_of_tracking_are_those_of_the_tracker(tracker):
+    """Against registrations of as many regions in a scenario that goes page by page."""
+    ours = simulate(NAME, f"tracker={tracker}", pages=64, region_kib=4, regions=3, duration_s=1)
+    real = simulate("wide-map", f"tracker={tracker}", registrations=3)
+    assert abs(ours.metrics["tracking_bytes_max"] - real.metrics["tracking_bytes_max"]) <= 3  # a byte each for rounding
+
+
+# ---- what policies come to
+
+IDLE = {"pages": 2048, "region_kib": 64, "write_mib_s": 0, "transfer_mib_s": 0, "duration_s": 130, "tick_ms": 200}
+
+
+@pytest.mark.parametrize(
+    ("policy", "per_round"),
+    [("ignore", "CLEANED"), ("skip", "SKIPPED"), ("report", "REPORTED"), ("write-keep-dirty", "KEPT_DIRTY")],
+)
+def test_rounds_as_page_by_page(policy, per_round):
+    """What one sync, and one more, do to a pinned dirty page that nobody writes to: as `mr-idle-fsync` has it."""
+    design = f"tracker=bias,cleaning=ignore/{policy}"
+    page = simulate(
+        "mr-idle-fsync", design, transfers=0, fsync_rounds=2, period_us=1000, flusher_rounds=0, kswapd_rounds=0
+    )
+    bulk = simulate(NAME, design, **IDLE | {"flush_s": 1000, "dirty_ratio": 100, "background_ratio": 100})
+    pins = bulk.counters["PINS"]
+    assert pins > 800
+    for name in ("CLEANED", "KEPT_DIRTY", "SKIPPED", "REPORTED", "WRITEPAGE"):
+        assert bulk.counters[name] == pins * page.counters[name], name
+    assert bulk.counters["FSYNCS"] == page.counters["FSYNCS"] == 2
+    assert bulk.counters["FSYNC_ERRORS"] == page.counters["FSYNC_ERRORS"]
+    assert page.counters[per_round] == (1 if policy == "ignore" else 2)
+
+
+def test_a_sync_that_waits_for_a_pin_never_returns():
+    result = simulate(NAME, "tracker=bias,cleaning=skip/wait", **IDLE)
+    assert result.metrics["sync_max_ns"] == math.inf and result.counters["FSYNCS"] == 0
+    assert result.stuck == ["sync waits for a pin to go away"]
+    skipping = simulate(NAME, "tracker=bias,cleaning=skip/skip", **IDLE)
+    assert skipping.metrics["sync_max_ns"] == 0 and skipping.counters["FSYNCS"] == 2
+
+
+def test_a_lease_is_given_back_or_taken_away():
+    given = IDLE | {"grace_s": 20, "away_s": 5, "files": 1}
+    design = "tracker=bias,cleaning=skip/wait,longterm=lease"
+    released = simulate(NAME, design, **given, holders_release=1)
+    half = simulate(NAME, design, **given, holders_release=0.5)
+    assert released.metrics["revoked"] == 0 < half.metrics["revoked"]
+    assert released.metrics["returned"] > 0 and released.counters["FSYNCS"] > 0
+    assert 10e9 <= released.metrics["sync_p50_ns"] < half.metrics["sync_p50_ns"] < 25e9
+
+
+def test_refused_pins_are_none():
+    result = simulate(NAME, "tracker=bias,cleaning=skip/wait,longterm=refuse", **IDLE)
+    assert result.counters["PINS"] == 0 < result.counters["REFUSED"]
+    assert result.metrics["blocks_blocked"] == result.metrics["uncleanable_pages_max"] == 0
+
+
+def test_memlock_counts_each_holder():
+    limited = simulate(NAME, "v4.17", **IDLE, holders=3, memlock_mib=0.2)  # 51 pages: three regions of 16 each
+    assert limited.counters["PINS"] == 3 * 3 * 16
+
+
+def test_migrate_first_keeps_the_movable_zone_movable():
+    stuck = simulate(NAME, "tracker=bias", **IDLE, pinned_share=0.2)
+    moved = simulate(NAME, "tracker=bias,longterm=migrate-first", **IDLE, pinned_share=0.2)
+    assert stuck.metrics["blocks_blocked"] == stuck.metrics["blocks"] == 2
+    assert moved.metrics["blocks_blocked"] == 0 and moved.counters["MIGRATED"] > 100
+
+
+def test_one_pinned_subpage_holds_up_a_folio():
+    given = IDLE | {"region_kib": 4, "pinned_share": 0.0625, "pages": 4096, "file_share": 1.0}
+    small = simulate(NAME, "tracker=bias,cleaning=skip/skip", **given)
+    large = simulate(NAME, "tracker=bias,cleaning=skip/skip", **given, folio_order=4)
+    assert small.metrics["uncleanable_pages_max"] == small.counters["PINS"] == 256
+    assert large.metrics["uncleanable_pages_max"] == 4096
+
+
+def test_reclaim_turns_over_pinned_pages_unless_they_are_off_the_lists():
+    given = IDLE | {"pages": 1024, "read_mib_s": 2, "pinned_share": 0.8, "duration_s": 20}
+    rotated = simulate(NAME, "tracker=none", **given).metrics
+    away = simulate(NAME, "tracker=lru-count,cleaning=ignore", **given).metrics
+    assert rotated["rotated"] > 1000 > away["rotated"] == 0
+    assert rotated["scanned_per_freed"] > 2 * away["scanned_per_freed"]
+
+
+def test_steady_state_of_dirty_pages():
+    """A page written at random stays dirty from the first write until the flusher comes by: by rates alone.
+
+    With F pages and w writes per second there are F (1 - (1 - 1/F)^{w t}) at a time t after a round that left none.
+    """
+    result = simulate(
+        NAME, "v4.17", pages=16384, file_share=0.5, pinned_share=0, write_mib_s=2.5, disk_mib_s=2000, flush_s=5,
+        expire_s=0, sync_s=0, duration_s=40, tick_ms=50, sample_s=0.5, files=1, dirty_ratio=100, background_ratio=100,
+    )  # fmt: skip
+    expected = np.mean([8192 * (1 - (1 - 1 / 8192) ** (640 * t)) for t in np.arange(0.5, 5.1, 0.5)])
+    assert result.series["dirty_pages"][20:].mean() == pytest.approx(expected, rel=0.02)
+
+
+# ---- wrong input, and what must add up
+
+
+def test_usage():
+    with pytest.raises(UsageError, match="region_kib: 1024 KiB is more than pinned_share"):
+        simulate(NAME, "v4.17", pages=256)
+    with pytest.raises(UsageError, match="it follows no schedule"):
+        simulate(NAME, "v4.17", schedule=[])
+    with pytest.raises(UsageError, match="no small world"):
+        explore(NAME, "v4.17")
+
+
+@pytest.mark.parametrize("row", [W.DIRTY, W.WRITEBACK, W.PINNED, W.RESIDENT, W.WRITABLE, W.TOWRITE, W.FRESH])
+def test_what_does_not_add_up_is_told(row):
+    world = world_of("v4.17", SMALL)
+    bits.fill(world.bit, row, 0, 200)
+    bits.wipe(world.bit, row, 0, 90)
+    with pytest.raises(ConservationError):
+        run.check(world)
+
+
+def test_a_broken_list_is_told():
+    world = world_of("v4.17", SMALL)
+    world.before[5] = 9
+    with pytest.raises(ConservationError, match="inactive"):
+        run.check(world)

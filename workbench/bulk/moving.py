@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from workbench.bulk import registers as S
+from workbench.bulk.bits import WORD
 from workbench.bulk.world import PINNED, RESIDENT, World
 
 PAGEBLOCK = 512  # pageblock_order 9 on x86-64
@@ -37,9 +38,9 @@ def offline(world: World) -> Pass:
     Under ``migrate-first`` pinned pages were moved out when they were pinned: none of its blocks holds one.
     """
     blocks = int(world.sys[S.MOVABLE]) // PAGEBLOCK
-    words = blocks * PAGEBLOCK // 64
-    pinned = np.bitwise_count(world.bit[PINNED, :words]).reshape(blocks, -1).sum(axis=1)
-    resident = np.bitwise_count(world.bit[RESIDENT, :words]).reshape(blocks, -1).sum(axis=1)
+    words = blocks * PAGEBLOCK // WORD
+    pinned = np.bitwise_count(world.bit[PINNED, :words]).reshape(blocks, PAGEBLOCK // WORD).sum(axis=1)
+    resident = np.bitwise_count(world.bit[RESIDENT, :words]).reshape(blocks, PAGEBLOCK // WORD).sum(axis=1)
     if world.sys[S.MIGRATE]:
         pinned[:] = 0
     blocked = pinned > 0
