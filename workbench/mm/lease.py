@@ -22,18 +22,13 @@ def has_leases(world):
 
 @inline
 def _holds(world, task, p):
-    """Whether the task has a lease: of page ``p``, or (-1) of any page."""
+    """Whether the task has a lease: of page ``p``, or (-1) of any page. A lease comes before the pins."""
     if task["program"] != RDMA_PROGRAM or task["state"] == DEAD:
         return False
-    d = int(task["flight_head"])
-    if p < 0:
-        return d >= 0 or task["pc"] != M_REGISTER
-    while d >= 0:
-        dio = at(world.dio, d)
-        if dio["page"] <= p and p < dio["page"] + dio["nr_pages"]:
-            return True
-        d = int(dio["next"])
-    return False
+    if task["flight_head"] < 0 and task["pc"] == M_REGISTER:
+        return False
+    dio = at(world.dio, task["dio"])  # every registration of a region has the same pages
+    return p < 0 or (dio["page"] <= p and p < dio["page"] + dio["nr_pages"])
 
 
 @jit
