@@ -130,6 +130,7 @@ def mr_detach(tracker, world, t):
     for p in range(dio["page"], dio["page"] + n):
         allowed &= page_of(world, p)["flags"] & (PTE_PRESENT | PTE_WRITE) == PTE_PRESENT | PTE_WRITE
         put_page(tracker, world, p)
+        wake_pin_waiters(world, p)  # truncation of a DAX file waits for references
     tally(world, R.ATOMIC, n)
     tally(world, R.PUT_PAGE, n)
     if sys[R.PRIVATE_PAGES]:
