@@ -12,9 +12,10 @@ HAZARDS = (
 ).split()
 FLAGS = (
     "locked dirty writeback lru private waiters dma_pinned cached bh_dirty tag_dirty tag_writeback pte_present "
-    "pte_write pte_dirty child_present child_write anon exclusive bounced"
+    "pte_write pte_dirty child_present child_write anon exclusive bounced pte_pinned"
 ).split()
-# `count`, `back`: off-LRU's words; `pincount`: the large folio's; `read`: what is under writeback has been read.
+# `count`, `back`: off-LRU's words; `pincount`: the large folio's, or the pins in `mapcount`;
+# `read`: what is under writeback has been read.
 GHOSTS = "pins newer_than_disk newer_than_copy ever_pinned known known_in_copy wanted wanted_in_copy read".split()
 PAGE = [*FLAGS, "refcount", "mapcount", "count", "back", "pincount", *GHOSTS]
 PAGE_WAITS = ("lock", "writeback", "pin")
@@ -26,7 +27,11 @@ PRESETS = {
     "hubbard-v2": "tracker=lru-count,cleaning=skip/wait,reclaim=skip,isize=wait,reclaim_asks=before,order=check-first,"
     "longterm=refuse-dax",
     "kara-virtual-vma": "tracker=vma-common:release=count,cleaning=skip/wait,isize=wait,longterm=refuse-dax",
+    "viro-page-lock": "tracker=page-lock,cleaning=ignore,longterm=refuse-dax",
+    "glisse-mapcount": "tracker=mapcount,cleaning=skip/bounce,longterm=refuse-dax,truncate=wait",
+    "weiny-leases": "tracker=none,cleaning=ignore,longterm=lease,lease=fail,truncate=wait",
     "v5.7": "tracker=bias,cleaning=ignore,pins=rdma,longterm=refuse-dax+migrate-cma,truncate=wait",
+    "v6.1": "tracker=bias,cleaning=ignore,pins=rdma,ext4=warn,longterm=refuse-dax+migrate-first,fork=ask,truncate=wait",
     "v6.12": "tracker=bias,cleaning=ignore,reclaim=skip,reclaim_asks=after,ext4=warn,"
     "longterm=refuse+refuse-dax+migrate-first,fork=ask,truncate=wait",
     "kara-bounce-2023": "tracker=bias,cleaning=skip/bounce,bounce=reserve,reclaim=skip,reclaim_asks=after,"
@@ -43,6 +48,7 @@ DESIGN = {
     "wait_asks": "again",
     "bounce": "plain",
     "longterm": "allow",
+    "lease": "revoke",
     "pins": "all",
     "fork": "share",
     "truncate": "ignore",
@@ -65,7 +71,7 @@ COMMON = {
     "dirty": "clean",
     "count_max": UNBOUNDED,
 }
-REGION = {"registrations": 1, "transfers": 1, "dereg": 1, "dirty_on_release": 1}
+REGION = {"registrations": 1, "transfers": 1, "dereg": 1, "dirty_on_release": 1, "on_notice": "release", "grace_us": 0}
 SCENARIOS = {
     "golden-race": {"flusher_rounds": 2, "fsync_us": 0, "kswapd_rounds": 2, "dirty": "always"},
     "gup-fast-race": {"flusher_rounds": 1, "fsync_rounds": 1},
@@ -162,6 +168,9 @@ class Design:
         self.held, self.once = parts["journal"] == "held", parts["wait_asks"] == "once"
         self.reserves = parts["bounce"] == "reserve"
         self.longterm, self.pins = parts["longterm"].split("+"), parts["pins"].split("+")
+        self.notifier, self.lease = "notifier" in self.longterm, parts["lease"]
+        # Private pages for memory regions.
+        self.private = self.tracker == "bounce-pin" and not self.notifier
         self.fork_asks, self.truncate_waits = parts["fork"] == "ask", parts["truncate"] == "wait"
         self.lost = parts["truncated"] == "lost"
 
@@ -209,7 +218,8 @@ class Model:
         self.start_tasks()
         self.kinds = [name.split("/")[0] for name in self.names]
         self.pins = [self.tells(kind) for kind in self.kinds]
-        self.told = [pins and self.d.tracker != "none" for pins in self.pins]
+        untold = ("none", "bounce-pin") + ("page-lock",) * self.dax
+        self.told = [pins and self.d.tracker not in untold for pins in self.pins]
         self.watch = "fsync" in self.names
         self.programs = [self.program(kind) for kind in self.kinds]
 
@@ -254,15 +264,18 @@ class Model:
             own |= {"refs": (0,) * p["slots"], "all": ((),) * p["slots"]}
             self.add(f"dio/{i}", "io_getevents", **gup, **own)
         if p["rdma"]:
+            # A registration: its pages, the range's handle, of each page whether the device has it mapped, and whether
+            # its private page is newer. `fault`: of the device; `back`: a fault for the copy back from private pages.
             own = {"mrs": (), "left": p["transfers"], "cq": 0, "old": -1, "failed": 0, "bits": None}
+            own |= {"fault": 0, "back": 0, "lease": 0, "noticed": 0}
             self.add("rdma/0", "reg_mr", **gup, **own)
         for name in ("flusher", "fsync"):
             if p.get(f"{name}_rounds"):
                 cursor = {"cursor": 0, "end": 0, "bio": (), "error": 0}
-                own = {"lock": 0, "handle": 0, "answer": None, "told_no": 0, "queued": 0, "granted": 0}
+                own = {"lock": 0, "handle": 0, "answer": None, "told_no": 0, "queued": 0, "granted": 0, "ptes": 0}
                 self.add(name, "sleep", rounds=p[f"{name}_rounds"], **cursor, **own)
         if p.get("kswapd_rounds"):
-            own = {"budget": 0, "lock": 0, "answer": None, "told_no": 0, "granted": 0}
+            own = {"budget": 0, "lock": 0, "answer": None, "told_no": 0, "granted": 0, "mapped": 0}
             self.add("kswapd", "sleep", rounds=p["kswapd_rounds"], **own)
         if p["fork"]:
             self.add("fork", "fork_begin", answer=None, told_no=0)
@@ -278,7 +291,7 @@ class Model:
         if p.get("migrate_rounds"):
             self.add("migrate", "isolate", rounds=p["migrate_rounds"], old=-1, failed=0, bits=None)
         self.w.locks |= {"readers": 0, "writer": 0, "queue": (), "mmap": 0, "fork": 0, "seq": 0}
-        self.w.locks |= {"has_pinned": 0, "truncating": 0}
+        self.w.locks |= {"has_pinned": 0, "truncating": 0, "lease_kept": 0}
 
     def add(self, name, step, **own):
         self.w.tasks.append({"me": len(self.names), "step": step, "wait": None, "page": -1, **own})
@@ -286,7 +299,13 @@ class Model:
 
     def tells(self, kind):
         """Say whether a caller pins, or takes plain references."""
+        if kind == "rdma" and self.keeps_no_pin(kind):
+            return False
         return kind in ("dio", "rdma") and self.d.tells(kind) and not (kind == "dio" and self.p.get("pin") == "plain")
+
+    def keeps_no_pin(self, kind):
+        """Say whether it is a memory region that has private pages, or an MMU notifier."""
+        return kind == "rdma" and (self.d.notifier or self.d.private)
 
     def program(self, kind):
         """Bind the steps of a task: a name with the kind before it goes before the plain one."""
@@ -440,6 +459,13 @@ class Model:
             page["dma_pinned"] = 1
         elif tracker == "bias":
             page["refcount"] += self.p["bias"] - 1
+        elif tracker == "pte-bit":
+            page["pte_pinned"] = 1
+        elif tracker == "page-lock":
+            page["locked"] = page["dma_pinned"] = 1
+        elif tracker == "mapcount" and not page["anon"]:
+            page["mapcount"] += 1
+            page["pincount"] += 1
         elif tracker == "pincount":
             page["pincount"] += 1
         elif tracker == "lru-count":
@@ -454,6 +480,14 @@ class Model:
             page["dma_pinned"] = 0
         elif tracker == "bias":
             page["refcount"] -= self.p["bias"] - 1
+        elif tracker == "pte-bit":
+            page["pte_pinned"] = 0
+        elif tracker == "page-lock":
+            page["dma_pinned"] = 0
+            self.unlock(number)
+        elif tracker == "mapcount" and not page["anon"]:
+            page["mapcount"] -= 1
+            page["pincount"] -= 1
         elif tracker == "pincount":
             page["pincount"] -= 1
         elif tracker == "lru-count":
@@ -465,8 +499,12 @@ class Model:
     def says(self, number):
         """Give the tracker's answer: is it pinned?"""
         page, tracker = self.w.pages[number], self.d.tracker
-        if tracker in ("flag", "flag-sticky"):
+        if tracker in ("flag", "flag-sticky", "page-lock"):
             return page["dma_pinned"] == 1
+        if tracker == "pte-bit":
+            return page["pte_pinned"] == 1
+        if tracker == "mapcount":
+            return page["mapcount"] + 1 > self.ptes(page)
         if tracker == "bias":
             return page["refcount"] - (page["mapcount"] + 1 if self.d.subtract else 0) >= self.p["bias"]
         if tracker == "pincount":
@@ -479,9 +517,19 @@ class Model:
             return any(start <= number <= last for start, last, _, _ in self.w.ranges)
         return False
 
-    def ask(self, t, number):
-        """Ask the tracker; a right "no" is remembered."""
-        page, answer = self.w.pages[number], self.says(number)
+    def ptes(self, page):
+        """Say how many PTEs a walk finds: all that maps the page but the pins."""
+        return page["mapcount"] + 1 - (page["pincount"] if self.d.tracker == "mapcount" else 0)
+
+    def locks_to_pin(self, owner):
+        """Say whether its pins are page locks."""
+        return self.told[owner] and self.d.tracker == "page-lock"
+
+    def ask(self, t, number, answer=None):
+        """Ask the tracker, but where the answer has been found otherwise; a right "no" is remembered."""
+        page = self.w.pages[number]
+        if answer is None:
+            answer = self.says(number)
         if not answer and page["pins"]:
             self.events.add("missed-pin")
         if answer and not self.d.ranges:
@@ -562,28 +610,38 @@ class Model:
     def device(self, start, at):
         """Start a writeback, or finish a bio."""
         kind, owner, rows, _ = bio = self.w.bios[at]
-        pages = [self.w.pages[number] for number in pages_of(rows)]
+        numbers = pages_of(rows)
         if start:
             self.w.bios[at] = (kind, owner, rows, 1)
-            for page in pages:
-                if not page["bounced"]:
-                    self.into_copy(page)
+            for number in numbers:
+                if not self.w.pages[number]["bounced"]:
+                    self.into_copy(number)
             return
         del self.w.bios[at]
-        if kind != "writeback":
-            for page in pages:
-                self.land(page)
+        if kind == "transfer" and self.d.private:
+            self.change_mr(self.w.tasks[owner], -1, newer=(1,) * len(numbers))
+        elif kind != "writeback":
+            for number in numbers:
+                self.land(self.w.pages[number])
         if kind == "transfer":
             self.w.tasks[owner]["cq"] = 1
             self.wake("cq", owner)
+            self.wake("device")
             return
         cpu = 1 if kind == "writeback" else int(self.names[owner[0]][-1]) % 2
         self.w.tasks[cpu]["list"] += (bio[:3],)
         self.wake("work", cpu)
 
-    def into_copy(self, page):
+    def into_copy(self, number):
+        page = self.w.pages[number]
         page["newer_than_copy"], page["read"] = 0, 1
-        page["known_in_copy"], page["wanted_in_copy"] = page["known"], page["wanted"]
+        if not self.private_newer(number):
+            page["known_in_copy"], page["wanted_in_copy"] = page["known"], page["wanted"]
+
+    def private_newer(self, number):
+        """Say whether a private page of a memory region is newer than the page."""
+        mrs = [mr for t in self.w.tasks for mr in t.get("mrs", ())]
+        return any(n == number and newer for pages, _, _, news in mrs for n, newer in zip(pages, news, strict=True))
 
     def land(self, page):
         if page["writeback"] and not page["bounced"]:
@@ -594,10 +652,10 @@ class Model:
 
     def caller_knows(self, owner, numbers):
         for number in set(numbers) if self.watch else ():
-            page = self.w.pages[number]
-            if page["newer_than_disk"] and not self.others_transfer(owner, number):
+            page, elsewhere = self.w.pages[number], self.private_newer(number)
+            if (page["newer_than_disk"] or elsewhere) and not self.others_transfer(owner, number):
                 page["known"] = 1
-                page["known_in_copy"] = int(page["read"] and not page["newer_than_copy"])
+                page["known_in_copy"] = int(page["read"] and not page["newer_than_copy"] and not elsewhere)
 
     def others_transfer(self, owner, number):
         """Say whether another direct IO into the page is in flight."""
@@ -714,9 +772,15 @@ class Model:
             t["step"] = "fault_lock"
         elif self.p["gup_fast_steps"]:
             t.update(pte=pte, step="gup_take")
+        elif self.lock_is_taken(t, pte[0]):
+            self.wait(t, "lock", pte[0])
         else:
             self.take(t, pte[0])
             self.keep(t, pte[0])
+
+    def lock_is_taken(self, t, number):
+        """Say whether the page lock would be this pin, and somebody has it."""
+        return self.locks_to_pin(t["me"]) and not self.d.after_walk and self.w.pages[number]["locked"]
 
     def take(self, t, number):
         self.w.pages[number]["refcount"] += 1
@@ -725,7 +789,8 @@ class Model:
 
     def keep(self, t, number):
         """Make it a true pin; the next page, or the call is done."""
-        self.true_pin(number)
+        if not self.keeps_no_pin(self.kinds[t["me"]]):
+            self.true_pin(number)
         slow = t["step"] == "follow_page"
         t.update(got=(*t["got"], number), pte=None)
         if len(t["got"]) < self.gup_pages_wanted(t):
@@ -739,7 +804,7 @@ class Model:
 
     def step_gup_take(self, t):
         number = t["pte"][0]
-        if not self.w.pages[number]["refcount"]:
+        if not self.w.pages[number]["refcount"] or self.lock_is_taken(t, number):
             t.update(pte=None, step="follow_page")
             return
         self.take(t, number)
@@ -767,11 +832,18 @@ class Model:
         if pte is None:
             t["step"] = "fault_lock"
             return
+        if self.lock_is_taken(t, pte[0]):
+            self.wait(t, "lock", pte[0])
+            return
         self.take(t, pte[0])
         self.keep(t, pte[0])
 
     def step_pin_pages(self, t):
-        self.pin(t["got"][t["k"]])
+        number = t["got"][t["k"]]
+        if self.locks_to_pin(t["me"]) and self.w.pages[number]["locked"]:
+            self.wait(t, "lock", number)
+            return
+        self.pin(number)
         t["k"] += 1
         if t["k"] == len(t["got"]):
             t["k"] = 0
@@ -835,7 +907,7 @@ class Model:
             if old["pins"]:
                 self.events.add("cow-alias")
             self.fresh(t["page"], pte_present=1, pte_write=1, pte_dirty=1)
-            old["pte_present"] = old["pte_write"] = old["pte_dirty"] = 0
+            old["pte_present"] = old["pte_write"] = old["pte_dirty"] = old["pte_pinned"] = 0
             old["mapcount"] -= 1
             self.put(t["page"])
         t["step"] = "fault_unlock"
@@ -848,6 +920,8 @@ class Model:
             self.wake("mmap")
         if self.kinds[t["me"]] == "writer":
             t["step"] = "write"
+        elif t.get("back"):
+            t.update(back=0, step="dereg_detached")
         else:
             t["step"] = "follow_page" if self.p["gup_fast_steps"] else "gup_pages"
 
@@ -858,12 +932,16 @@ class Model:
             self.w.ranges.remove(mine[-1])
             self.gone(mine[-1])
             self.up(1)
-        for number in t["got"]:
+        for number in () if t.get("back") else t["got"]:
             self.let_go(t["me"], number)
         t.update(step=None, got=(), handle=-1, why="")
 
     def let_go(self, owner, number):
         """Unpin, reference −1, the true pin ends; of a range's page only the reference is left."""
+        if self.keeps_no_pin(self.kinds[owner]):
+            self.put(number)
+            self.pin_ended(number)
+            return
         if not self.uses_ranges(owner):
             if self.told[owner]:
                 self.unpin(number)
@@ -887,19 +965,22 @@ class Model:
         full = "submit_bio" if self.p["dirty"] == "always" else "bio_set_pages_dirty"
         t["step"] = "gup_call" if self.bio_room(t) else full
 
-    def dirty_next(self, t, numbers, then):
-        """Lock, dirty and unlock the next page of a list; a step each."""
+    def dirty_next(self, t, numbers, owner, then):
+        """Lock, dirty and unlock the next page of a list; a step each. Who has pinned it by its lock needs no other."""
         number = numbers[t["k"]]
-        if not self.lock(t, number):
+        if self.locks_to_pin(owner):
+            self.dirty(number)
+        elif not self.lock(t, number):
             return
-        self.dirty(number)
-        self.unlock(number)
+        else:
+            self.dirty(number)
+            self.unlock(number)
         t["k"] += 1
         if t["k"] == len(numbers):
             t.update(k=0, step=then)
 
     def step_bio_set_pages_dirty(self, t):
-        self.dirty_next(t, pages_of(t["bio"]), "submit_bio")
+        self.dirty_next(t, pages_of(t["bio"]), t["me"], "submit_bio")
 
     def step_submit_bio(self, t):
         self.w.bios.append(("read", (t["me"], t["slot"]), t["bio"], 0))
@@ -980,7 +1061,7 @@ class Model:
         return "release_pages"
 
     def step_set_page_dirty_lock(self, t):
-        self.dirty_next(t, pages_of(t["bio"][2]), "")
+        self.dirty_next(t, pages_of(t["bio"][2]), t["bio"][1][0], "")
         if t["step"] == "":
             t["step"] = self.release_step(t)
 
@@ -1092,6 +1173,9 @@ class Model:
 
     def step_page_mkclean(self, t):
         page = self.w.pages[t["page"]]
+        if not self.invalidate(t, t["page"]):
+            return
+        t["ptes"] = self.ptes(page) if self.d.tracker == "mapcount" else 0
         if page["pte_present"] and (page["pte_write"] or page["pte_dirty"]):
             page["pte_write"] = page["pte_dirty"] = 0
             self.dirty(t["page"])
@@ -1101,7 +1185,9 @@ class Model:
         if self.policy(t) == "wait":
             self.w.pages[t["page"]]["waiters"] = 1
             t["queued"] = 1
-        self.ask(t, t["page"])
+        by_walk = self.d.tracker == "mapcount" and not self.d.check_first
+        self.ask(t, t["page"], self.w.pages[t["page"]]["mapcount"] + 1 > t["ptes"] if by_walk else None)
+        t["ptes"] = 0
         protect = self.d.check_first and (not t["answer"] or self.writes_pinned(t))
         t["step"] = "page_mkclean" if protect else "i_mmap_unlock"
 
@@ -1111,6 +1197,9 @@ class Model:
 
     def step_decide(self, t):
         policy = self.policy(t)
+        if policy == "wait" and self.w.locks["lease_kept"]:
+            policy = "report"
+            t["queued"] = 0
         if not t["answer"] or self.writes_pinned(t):
             t.update(queued=0, step="clear_page_dirty_for_io")
         elif policy != "wait":
@@ -1126,6 +1215,7 @@ class Model:
 
     def wait_for_pin(self, t):
         """Wait, unless a pin has ended since the question; then begin again, or with the lock kept ask no more."""
+        self.tell_holders()
         number, ended = t["page"], t["queued"] == 2
         t.update(queued=0)
         if not self.d.held:
@@ -1147,7 +1237,7 @@ class Model:
         bounces = t["answer"] and self.policy(t) == "bounce"
         if bounces:
             page["bounced"] = 1
-            self.into_copy(page)
+            self.into_copy(t["page"])
         if not t["answer"] or (bounces and self.d.reserves):
             page["dirty"] = page["bh_dirty"] = page["tag_dirty"] = 0
         t["bio"] += (t["page"],)
@@ -1194,12 +1284,17 @@ class Model:
 
     def step_try_to_unmap(self, t):
         page, asks = self.w.pages[t["page"]], self.d.reclaim != "ignore"
+        if not self.invalidate(t, t["page"]):
+            return
         if asks and self.d.asks_before:
             self.ask(t, t["page"])
         if not t["answer"]:
             self.unmap(t["page"])
-            page["refcount"] -= page["mapcount"] + 1
-            page["mapcount"] = -1
+            others = self.ptes(page)
+            page["refcount"] -= others
+            page["mapcount"] -= others
+            page["pte_pinned"] &= int(not others)
+            t["mapped"] = int(page["mapcount"] >= 0)
         if asks and not self.d.asks_before:
             self.ask(t, t["page"])
         t["step"] = "i_mmap_unlock"
@@ -1210,7 +1305,7 @@ class Model:
         if not page["pte_present"]:
             return False
         was_dirty = page["pte_dirty"]
-        page["pte_present"] = page["pte_write"] = page["pte_dirty"] = 0
+        page["pte_present"] = page["pte_write"] = page["pte_dirty"] = page["pte_pinned"] = 0
         if was_dirty:
             self.dirty(number)
         page["mapcount"] -= 1
@@ -1222,7 +1317,7 @@ class Model:
         t["step"] = "test_dirty"
 
     def step_test_dirty(self, t):
-        kept = t["answer"] or self.w.pages[t["page"]]["dirty"]
+        kept = t["answer"] or t["mapped"] or self.w.pages[t["page"]]["dirty"]
         t["step"] = "putback" if kept else "try_to_release_page"
 
     def step_try_to_release_page(self, t):
@@ -1253,7 +1348,7 @@ class Model:
         self.put(number)
         if page["cached"]:
             self.back_to_lru(number)
-        t.update(page=-1, lock=0, answer=None, told_no=0, step="isolate")
+        t.update(page=-1, lock=0, answer=None, told_no=0, mapped=0, step="isolate")
 
     def back_to_lru(self, number):
         """At the head; one that off-LRU has pinned meanwhile goes back at its last unpin."""
@@ -1267,9 +1362,15 @@ class Model:
     def step_reg_mr(self, t):
         rules = self.d.longterm
         refused = ("refuse" in rules and not self.frames) or ("refuse-dax" in rules and self.dax)
-        t["step"] = None if refused else "gup_call"
+        if refused and not self.keeps_no_pin("rdma"):
+            t["step"] = None
+            return
+        t.update(lease=int("lease" in rules), step="gup_call")
 
     def step_mr_check(self, t):
+        if self.keeps_no_pin("rdma"):
+            t["step"] = "mr_detach"
+            return
         rules = ("migrate-first",) if self.p.get("zone") == "movable" else ("migrate-first", "migrate-cma")
         migrates = any(rule in self.d.longterm for rule in rules)
         in_cma = self.p["cma"] and 0 in t["got"]
@@ -1278,8 +1379,53 @@ class Model:
             return
         if in_cma:
             self.events.add("unmovable")
-        t.update(mrs=(*t["mrs"], (t["got"], t["handle"])), got=(), handle=-1)
+        self.registered(t, mapped=0)
+
+    def registered(self, t, mapped):
+        n = len(t["got"])
+        t.update(mrs=(*t["mrs"], (t["got"], t["handle"], (mapped,) * n, (0,) * n)), got=(), handle=-1)
         t["step"] = "reg_mr" if len(t["mrs"]) < self.p["registrations"] else "post_recv"
+
+    def change_mr(self, t, at, **new):
+        """Change a registration."""
+        mrs = list(t["mrs"])
+        mrs[at] = tuple((dict(zip(("pages", "handle", "mapped", "newer"), mrs[at], strict=True)) | new).values())
+        t["mrs"] = tuple(mrs)
+
+    def step_mr_detach(self, t):
+        """Keep no pin: private pages, or a mapping that can be taken back; or GUP again for what is not writable."""
+        pages = [self.w.pages[number] for number in t["got"]]
+        writable = all(page["pte_present"] and page["pte_write"] for page in pages)
+        for number in t["got"]:
+            self.let_go(t["me"], number)
+        if self.d.notifier and not writable:
+            t["step"] = "gup_call"
+        elif t["fault"]:
+            self.change_mr(t, -1, pages=t["got"], mapped=(1,) * len(t["got"]))
+            t.update(fault=0, got=(), handle=-1, step="post_recv")
+        else:
+            self.registered(t, mapped=int(self.d.notifier))
+
+    def invalidate(self, t, number):
+        """Take the page back from all devices, or wait for the transfer into it."""
+        for region in [task for task in self.w.tasks if "mrs" in task]:
+            busy = any(kind == "transfer" and owner == region["me"] for kind, owner, _, _ in self.w.bios)
+            for at, (pages, _, mapped, _) in enumerate(region["mrs"]):
+                if not any(n == number and on for n, on in zip(pages, mapped, strict=True)):
+                    continue
+                if busy and at == len(region["mrs"]) - 1:  # where all transfers go
+                    self.wait(t, "device")
+                    return False
+                self.unmap_device(region, at, number)
+        return True
+
+    def unmap_device(self, region, at, number):
+        """Take the page back from one registration."""
+        pages, _, mapped, _ = region["mrs"][at]
+        left = tuple(int(on and n != number) for n, on in zip(pages, mapped, strict=True))
+        if left != mapped:
+            self.change_mr(region, at, mapped=left)
+            self.dirty(number)
 
     def step_mr_undo(self, t):
         for number in t["got"]:
@@ -1288,23 +1434,29 @@ class Model:
 
     def step_post_recv(self, t):
         if not t["left"]:
-            t.update(seq=0, step="idle")
+            t.update(seq=0, step="lease_notice" if t["noticed"] == 1 else "idle")
             return
-        self.w.bios.append(("transfer", t["me"], tuple((n, 1, -1) for n in t["mrs"][0][0]), 0))
+        if self.d.notifier and not all(t["mrs"][-1][2]):
+            t.update(fault=1, got=(), step="gup_call")
+            return
+        self.w.bios.append(("transfer", t["me"], tuple((n, 1, -1) for n in t["mrs"][-1][0]), 0))
         t.update(left=t["left"] - 1, step="poll_cq")
 
     def step_poll_cq(self, t):
         if not t["cq"]:
             self.wait(t, "cq", t["me"])
             return
-        self.caller_knows(t["me"], t["mrs"][0][0])
+        self.caller_knows(t["me"], t["mrs"][-1][0])
         t.update(cq=0, step="post_recv")
 
     def step_idle(self, t):
         if self.p["dereg"]:
-            t.update(k=0, step="dereg_dirty")
+            self.deregister(t)
         else:
             self.wait(t, "user", t["me"])
+
+    def deregister(self, t):
+        t.update(k=0, step="dereg_detached" if self.keeps_no_pin("rdma") else "dereg_dirty")
 
     def step_dereg_dirty(self, t):
         numbers = t["mrs"][0][0]
@@ -1316,14 +1468,14 @@ class Model:
             if t["k"] == len(numbers):
                 t.update(k=0, step=then)
         else:
-            self.dirty_next(t, numbers, then)
+            self.dirty_next(t, numbers, t["me"], then)
 
     def step_dereg_lock(self, t):
         if self.down(t, 1):
             t["step"] = "dereg_range"
 
     def step_dereg_range(self, t):
-        numbers, handle = t["mrs"][0]
+        numbers, handle, _, _ = t["mrs"][0]
         self.release_next(t, ((numbers[0], len(numbers), handle),), "dereg_unlock")
 
     def step_dereg_unlock(self, t):
@@ -1331,12 +1483,81 @@ class Model:
         t["step"] = "dereg_release"
 
     def step_dereg_release(self, t):
-        numbers = t["mrs"][0][0]
-        self.let_go(t["me"], numbers[t["k"]])
+        self.let_go(t["me"], t["mrs"][0][0][t["k"]])
+        self.next_of_release(t)
+
+    def next_of_release(self, t):
+        """Go on to the next page, the next registration, or the end."""
         t["k"] += 1
-        if t["k"] == len(numbers):
-            t.update(k=0, mrs=t["mrs"][1:])
-            t["step"] = "dereg_dirty" if t["mrs"] else None
+        if t["k"] == len(t["mrs"][0][0]):
+            t.update(mrs=t["mrs"][1:], step=None)
+            if t["mrs"]:
+                self.deregister(t)
+            else:
+                t["k"] = 0
+                self.leases_change()
+
+    def step_dereg_detached(self, t):
+        pages, _, _, newer = t["mrs"][0]
+        if self.d.notifier:
+            self.unmap_device(t, 0, pages[t["k"]])
+            self.next_of_release(t)
+            return
+        if self.no_pte(t):
+            return
+        page = self.w.pages[self.mapped_frame(0) if self.frames else pages[t["k"]]]
+        if not page["pte_present"] or not page["pte_write"]:
+            t.update(back=1, got=pages[: t["k"]], step="fault_lock")
+            return
+        page["pte_dirty"] = 1
+        if newer[t["k"]]:
+            page["newer_than_disk"] = page["newer_than_copy"] = 1
+        self.change_mr(t, 0, newer=(*newer[: t["k"]], 0, *newer[t["k"] + 1 :]))
+        t["got"] = ()
+        self.next_of_release(t)
+
+    # Leases.
+
+    def holders(self):
+        return [t for t in self.w.tasks if t.get("lease") and t["step"] is not None]
+
+    def tell_holders(self):
+        """Tell who has a lease; one that still transfers hears it when that is over."""
+        for t in self.holders():
+            if not t["noticed"]:
+                t["noticed"] = 1
+                if t["step"] == "idle":
+                    t.update(step="lease_notice", wait=None)
+
+    def leases_change(self):
+        """One is gone, or is kept: who waits for a pin looks again."""
+        for number in range(len(self.w.pages) if "lease" in self.d.longterm else 0):
+            self.pin_ended(number)
+
+    def step_lease_notice(self, t):
+        t["noticed"] = 2
+        if self.p["on_notice"] == "release":
+            self.deregister(t)
+        else:
+            t["step"] = "lease_grace"
+
+    def step_lease_grace(self, t):
+        if self.d.lease == "revoke":
+            self.deregister(t)
+            return
+        t["step"] = "idle"
+        if self.d.lease == "fail":
+            self.w.locks["lease_kept"] = 1
+            self.leases_change()
+
+    def truncate_gives_way(self, t, number):
+        """Have the leases given up, and wait for that; or fail."""
+        if self.w.locks["lease_kept"]:
+            self.w.locks["truncating"] = 0
+            t.update(page=-1, step=None)
+            return
+        self.tell_holders()
+        self.wait(t, "pin", number)
 
     # Writer, fork, child.
 
@@ -1418,17 +1639,22 @@ class Model:
     # Truncation.
 
     def step_truncate_begin(self, t):
+        if self.holders():
+            self.truncate_gives_way(t, 0)
+            return
         self.w.locks["truncating"] = 1
         t.update(page=0, step="unmap_range")
 
     def step_unmap_range(self, t):
+        if not self.invalidate(t, t["page"]):
+            return
         self.unmap(t["page"])
         waits = self.dax and self.d.truncate_waits
         t["step"] = "truncate_idle" if waits else "truncate_lock"
 
     def step_truncate_idle(self, t):
         if self.w.pages[t["page"]]["refcount"] > 1:
-            self.wait(t, "pin", t["page"])
+            self.truncate_gives_way(t, t["page"])
         else:
             t["step"] = "truncate_lock"
 
@@ -1462,22 +1688,22 @@ class Model:
 
     def step_map(self, t):
         page = self.w.pages[0]
+        if not self.lock(t, 0):
+            return
         if not page["cached"]:
-            if page["locked"]:
-                self.wait(t, "lock", 0)
-                return
             page["cached"] = 1
             page["refcount"] += 1
             self.to_lru(0)
         page["mapcount"] += 1
         page["refcount"] += 1
+        self.unlock(0)
         t["k"] += 1
         if t["k"] == self.p["mappings"]:
             t["step"] = "unmap"
 
     def step_unmap(self, t):
         page = self.w.pages[0]
-        if page["mapcount"] + 1 > page["pte_present"]:
+        if self.ptes(page) > page["pte_present"]:
             page["mapcount"] -= 1
             page["refcount"] -= 1
         t["k"] -= 1
@@ -1505,6 +1731,8 @@ class Model:
 
     def step_migrate_unmap(self, t):
         page = self.w.pages[t["page"]]
+        if not self.invalidate(t, t["page"]):
+            return
         t["bits"] = (page["pte_write"], page["pte_dirty"])
         page["pte_present"] = page["pte_write"] = page["pte_dirty"] = 0
         page["mapcount"] -= 1
@@ -1624,6 +1852,8 @@ class Model:
 
     def idle_pages(self):
         """List the pages that an idle holder of a memory region has pinned."""
+        if self.keeps_no_pin("rdma"):
+            return set()
         return {n for t in self.w.tasks if t["step"] == "idle" for mr in t["mrs"] for n in mr[0]}
 
     def held_up(self, page, false, by_idle):
@@ -1639,6 +1869,8 @@ class Model:
         owned = self.d.ranges and any(reason not in ("work", "user", "dio") for reason, _ in own)
         for reason, key in waits:
             if reason == "pin" and (key in idle or not (self.w.pages[key]["pins"] or owned)):
+                return "stall"
+            if reason == "lock" and key in idle and self.d.tracker == "page-lock" and self.w.pages[key]["dma_pinned"]:
                 return "stall"
         return "deadlock"
 

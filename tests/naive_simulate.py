@@ -25,7 +25,7 @@ SLICE_PS = 3 * 10**9
 IRQ, WORKER, THREAD = range(3)  # ranks
 FLAGS = (
     "locked dirty writeback lru private waiters dma_pinned cached bh_dirty tag_dirty tag_writeback "
-    "pte_present pte_write pte_dirty bounced"
+    "pte_present pte_write pte_dirty bounced pte_pinned"
 ).split()
 # What a task waits for, in the words of the list of stuck tasks.
 DIO, TAG, ROW, LOCK, WRITEBACK, PIN, RWSEM, WORK, JOURNAL = (
@@ -56,7 +56,7 @@ class Page:
         self.pins = 0
         self.newer_than_disk = self.newer_than_copy = self.copy_read = self.ever_pinned = False
         self.known = self.known_in_copy = self.wanted = self.wanted_in_copy = False
-        self.pincount = 0
+        self.pincount = 0  # or how many of mapcount are pins
         self.lru_count, self.lru_remembered = 0, False  # lru-count's two words
         if written:
             self.dirty = self.tag_dirty = self.private = self.bh_dirty = self.pte_write = self.pte_dirty = True
@@ -155,6 +155,7 @@ class NoTracker:
     learns = None  # "with" the reference, or "after" the walk
     lock = None
     ranges = None
+    by_page_lock = False
 
     def __init__(self, machine, options):
         self.m = machine
@@ -169,6 +170,13 @@ class NoTracker:
 
     def pinned(self, page):
         return False
+
+    def pinned_by_walk(self, page, ptes):
+        """Answer one who has walked the page's mappings, and has found so many PTEs."""
+        return self.pinned(page)
+
+    def ptes(self, page):
+        return page.mapcount + 1
 
     def mark_for_lru(self, page):
         """Tell whether the page stays off the LRU though it is put back."""
@@ -224,6 +232,49 @@ class PinCount(NoTracker):
 
     def pinned(self, page):
         return page.pincount > 0
+
+
+class PageLock(StickyFlag):
+    by_page_lock = True
+
+    def pin(self, page):
+        page.locked = page.dma_pinned = True
+        self.m.count("PAGE_LOCK")
+
+    def unpin(self, page):
+        page.dma_pinned = False
+        self.m.unlock_page(page)
+
+
+class MapCount(PinCount):
+    def pin(self, page):
+        super().pin(page)
+        page.mapcount += 1
+
+    def unpin(self, page):
+        super().unpin(page)
+        page.mapcount -= 1
+
+    def pinned_by_walk(self, page, ptes):
+        return page.mapcount + 1 > ptes
+
+    def ptes(self, page):
+        return page.mapcount + 1 - page.pincount
+
+
+class PteBit(NoTracker):
+    learns = "with"
+
+    def pin(self, page):
+        page.pte_pinned = True
+        self.m.count("PTE_UPDATE")
+
+    def unpin(self, page):
+        page.pte_pinned = False
+        self.m.count("PTE_UPDATE")
+
+    def pinned(self, page):
+        return page.pte_pinned
 
 
 class LruCount(NoTracker):
@@ -373,6 +424,10 @@ TRACKERS = {
     "flag": Flag,
     "bias": Bias,
     "pincount": PinCount,
+    "page-lock": PageLock,
+    "mapcount": MapCount,
+    "pte-bit": PteBit,
+    "bounce-pin": NoTracker,  # for memory regions only
     "lru-count": LruCount,
     "vma-full": VirtualVma,
     "vma-common": VirtualVma,
@@ -564,6 +619,7 @@ class Machine:
         self.tracker = TRACKERS[design.tracker_name.split(":")[0]](self, design.tracker)
         self.told = "dio" in design.pins
         self.learns = self.tracker.learns if self.told else None
+        self.pins_by_lock = self.told and self.tracker.by_page_lock
         self.ranged = self.told and self.tracker.ranges is not None
         self.watched = setup.pages <= WATCHED
         self.handles = 0  # of the journal
@@ -820,14 +876,15 @@ class Machine:
         page.dirty = page.tag_dirty = True
 
     def dirty_pages(self, me, name, pages):
-        """Lock, dirty and unlock each page; a step ends where one is locked."""
+        """Lock, dirty and unlock each page; a step ends where one is locked, unless that is its own pin."""
         left = list(pages)
         while left:
             yield name, None
-            while left and self.lock_page(me, self.pages[left[0]]):
+            while left and (self.pins_by_lock or self.lock_page(me, self.pages[left[0]])):
                 page = self.pages[left.pop(0)]
                 self.dirty(page)
-                self.unlock_page(page)
+                if not self.pins_by_lock:
+                    self.unlock_page(page)
 
     # -- device
 
@@ -946,7 +1003,7 @@ class Machine:
             yield from self.insert_range(me, io, first, n)
         yield from (self.gup_steps if self.s.gup_fast else self.gup_pages)(me, io, pages)
         if self.learns == "after":
-            yield from self.pin_pages(pages)
+            yield from self.pin_pages(me, pages)
         if self.ranged and not self.tracker.before:
             yield from self.insert_range(me, io, first, n)
         io.got += n
@@ -969,14 +1026,20 @@ class Machine:
         left = list(pages)
         while left:
             yield "gup_pages", None
-            while left and self.allows(io, left[0]):
+            while left and self.allows(io, left[0]) and not self.locked_out(left[0]):
                 page = left.pop(0)
                 self.count("GUP_PAGE")
                 self.take_reference(page)
                 self.judge_count(page)
                 self.begin_pin(page)
-            if left:
+            if left and self.allows(io, left[0]):
+                self.wait_on_page(me, LOCK, left[0])
+            elif left:
                 yield from self.fault(me, left[0], io.read)
+
+    def locked_out(self, page):
+        """Tell whether the page lock would be the pin, and somebody has it."""
+        return self.pins_by_lock and self.learns == "with" and page.locked
 
     def gup_steps(self, me, io, pages):
         """GUP-fast in three steps for each page, until one page can't be had so."""
@@ -989,6 +1052,8 @@ class Machine:
                 yield from self.fault(me, page, io.read)
                 break
             yield "gup_take", None
+            if self.locked_out(page):
+                break
             self.take_reference(page)
             self.judge_count(page)
             me.checks = page
@@ -1008,8 +1073,11 @@ class Machine:
 
     def follow_page(self, me, io, page):
         yield "follow_page", self.ptl(page)
-        while not self.allows(io, page):
-            yield from self.fault(me, page, io.read)
+        while not (allowed := self.allows(io, page)) or self.locked_out(page):
+            if allowed:
+                self.wait_on_page(me, LOCK, page)
+            else:
+                yield from self.fault(me, page, io.read)
             yield "follow_page", self.ptl(page)
         self.take_reference(page)
         self.judge_count(page)
@@ -1018,10 +1086,13 @@ class Machine:
     def judge_count(self, page):
         self.count("COUNT_OVERFLOW", int(max(page.refcount, page.pincount) > self.s.count_max))
 
-    def pin_pages(self, pages):
+    def pin_pages(self, me, pages):
         for i, page in enumerate(pages):
             if i == 0 or self.tracker.lock:
                 yield "pin_pages", self.tracker.lock
+            while self.pins_by_lock and page.locked:
+                self.wait_on_page(me, LOCK, page)
+                yield "pin_pages", None
             self.tracker.pin(page)
             self.judge_count(page)
 
@@ -1053,7 +1124,7 @@ class Machine:
         while read and self.s.stable and page.writeback:
             self.wait_on_page(me, WRITEBACK, page)
             yield "fault_pte", self.ptl(page)
-        if page.mapcount < 0:
+        if not page.pte_present:
             page.mapcount += 1
             page.refcount += 1
             self.judge_count(page)
@@ -1365,43 +1436,46 @@ class Machine:
         if cleaner.writes:
             self.take_handle(me)
         pinned = me.told_no = False
+        ptes = None
         check_first = self.design.order == "check-first" and policy != "ignore"
         if check_first:
             yield "ask", None
             pinned = self.ask_queued(me, policy, page)
         if not pinned or policy in WRITES_PINNED:
             yield "page_mkclean", self.ptl(page)
-            self.page_mkclean(page)
+            ptes = self.page_mkclean(page)
         if not check_first and policy != "ignore":
             yield "ask", None
-            pinned = self.ask_queued(me, policy, page)
+            pinned = self.ask_queued(me, policy, page, ptes)
         yield "i_mmap_unlock", None
         self.release_rwsem(write=False)
         return pinned
 
-    def ask_queued(self, me, policy, page):
+    def ask_queued(self, me, policy, page, ptes=None):
         """One who would wait is queued on the page before it asks, and notices an end of a pin that comes then."""
         if policy == "wait":
             page.waiters = True
             me.queued = page
-        pinned = self.ask(me, page)
+        pinned = self.ask(me, page, ptes)
         if not pinned:
             me.queued = None
         return pinned
 
     def page_mkclean(self, page):
+        """Write-protect; the PTEs that the walk has found."""
         if page.mapcount < 0:
-            return
+            return 0
         self.count("SPIN_LOCK", self.tree.walk(page.number))
         if page.pte_present and (page.pte_write or page.pte_dirty):
             page.pte_write = page.pte_dirty = False
             self.count("PTE_UPDATE")
             self.count("TLB_FLUSH")
             self.dirty(page)
+        return self.tracker.ptes(page)
 
-    def ask(self, me, page):
+    def ask(self, me, page, ptes=None):
         self.count("PIN_TEST")
-        answer = self.tracker.pinned(page)
+        answer = self.tracker.pinned(page) if ptes is None else self.tracker.pinned_by_walk(page, ptes)
         if page.pins and not answer:
             self.count("MISSED_PIN")
         by_range = self.tracker.ranges is not None
@@ -1499,15 +1573,15 @@ class Machine:
 
     def shrink_page(self, me, page):
         asks = self.design.reclaim != "ignore"
-        pinned = me.told_no = False
+        pinned = mapped = me.told_no = False
         if page.mapcount >= 0 or (asks and self.design.reclaim_asks == "after"):
             yield from self.take_rwsem(me, "i_mmap_lock", write=False)
             yield "try_to_unmap", self.ptl(page)
-            pinned = self.try_to_unmap(me, page, asks)
+            pinned, mapped = self.try_to_unmap(me, page, asks)
             yield "i_mmap_unlock", None
             self.release_rwsem(write=False)
         yield "test_dirty", None
-        if pinned or page.dirty:
+        if pinned or mapped or page.dirty:
             self.count("KEPT_PINNED", int(pinned))
             self.count("KEPT")
             return
@@ -1534,19 +1608,23 @@ class Machine:
         self.count("FREED")
 
     def try_to_unmap(self, me, page, asks):
+        """Unmap and ask, in the order of the design: whether it is pinned, and whether it is mapped all the same."""
         before = self.design.reclaim_asks == "before"
+        mapped = False
         if asks and before and self.ask(me, page):
-            return True
+            return True, True
         if page.mapcount >= 0:
             self.count("SPIN_LOCK", self.tree.walk(page.number))
             if page.pte_dirty:
                 self.dirty(page)
-            page.pte_present = page.pte_write = page.pte_dirty = False
-            page.refcount -= page.mapcount + 1
-            page.mapcount = -1
+            page.pte_present = page.pte_write = page.pte_dirty = page.pte_pinned = False
+            ptes = self.tracker.ptes(page)
+            page.refcount -= ptes
+            page.mapcount -= ptes
+            mapped = page.mapcount >= 0
             for name in ("PTE_UPDATE", "TLB_FLUSH", "ATOMIC", "UNMAPPED"):
                 self.count(name)
-        return asks and not before and self.ask(me, page)
+        return asks and not before and self.ask(me, page), mapped
 
     def put_back(self, page, mine):
         if mine:

@@ -39,6 +39,13 @@ TRACKERS = (
     "bias:subtract_mapcount=yes",
     "pincount",
     "pincount:learns=after",
+    "page-lock",
+    "page-lock:learns=after",
+    "mapcount",
+    "mapcount:learns=after",
+    "pte-bit",
+    "pte-bit:learns=after",
+    "bounce-pin",
 )
 TRACE = """io,op,offset_bytes,size_bytes,submit_ns,complete_ns
 0,read,0,16384,0,300000
@@ -175,7 +182,9 @@ def test_every_tracker(tracker, world):
     check("direct-io", f"tracker={tracker},cleaning=skip", **world)
 
 
-@pytest.mark.parametrize("tracker", ["flag", "lru-count", "vma-common:release=count"])
+@pytest.mark.parametrize(
+    "tracker", ["flag", "lru-count", "vma-common:release=count", "page-lock", "mapcount", "pte-bit"]
+)
 @pytest.mark.parametrize(
     "rest",
     [
@@ -190,6 +199,7 @@ def test_every_tracker(tracker, world):
         "cleaning=write-keep-dirty/wait,order=check-first,reclaim=ignore",
         "cleaning=bounce",
         "cleaning=skip/bounce,bounce=reserve,isize=bounce,order=check-first",
+        "cleaning=wait,longterm=lease,lease=fail",
     ],
 )
 def test_cleaning_policies(tracker, rest):
@@ -197,7 +207,9 @@ def test_cleaning_policies(tracker, rest):
 
 
 @pytest.mark.parametrize(
-    "design", ["v4.17", "hubbard-v1", "hubbard-v2", "kara-virtual-vma", "v6.12", "kara-bounce-2023"]
+    "design",
+    ["v4.17", "hubbard-v1", "hubbard-v2", "kara-virtual-vma", "viro-page-lock", "glisse-mapcount", "weiny-leases"]
+    + ["v6.1", "v6.12", "kara-bounce-2023"],
 )
 @pytest.mark.parametrize(
     "parameters",
@@ -224,6 +236,9 @@ def test_presets(design, parameters):
         "tracker=flag,cleaning=wait",
         "tracker=bias,cleaning=write-keep-dirty",
         "tracker=bias,cleaning=bounce",
+        "viro-page-lock",
+        "glisse-mapcount",
+        "tracker=pte-bit,cleaning=wait",
     ],
 )
 @pytest.mark.parametrize(
@@ -253,9 +268,16 @@ DECIDED = dict(gup_fast_steps=1, journal=1, stable_pages=1, bias=16, count_max=1
         "hubbard-v2",
         "kara-virtual-vma",
         "kara-bounce-2023",
+        "viro-page-lock",
+        "glisse-mapcount",
+        "weiny-leases",
         "tracker=bias,cleaning=wait,journal=dropped",
         "tracker=bias,cleaning=write-keep-dirty",
         "tracker=bias,cleaning=bounce",
+        "tracker=page-lock:learns=after,cleaning=skip",
+        "tracker=mapcount,cleaning=wait,order=check-first",
+        "tracker=pte-bit,cleaning=wait",
+        "tracker=bounce-pin,cleaning=skip,longterm=notifier",
     ],
 )
 @pytest.mark.parametrize("dirty", ["clean", "always"])
@@ -266,7 +288,7 @@ def test_the_decisions_of_explore(design, dirty):
     check("direct-io", design, dirty=dirty, **CLEANED | DECIDED)
 
 
-@pytest.mark.parametrize("tracker", ["bias", "bias:learns=after", "lru-count", "pincount:learns=after"])
+@pytest.mark.parametrize("tracker", ["bias", "bias:learns=after", "lru-count", "pincount:learns=after", "mapcount"])
 def test_counts_over_their_limit(tracker):
     for gup_fast_steps in (0, 1):
         check("direct-io", f"tracker={tracker},cleaning=skip", gup_fast_steps=gup_fast_steps, count_max=4, **CLEANED)
@@ -299,7 +321,7 @@ def period(low, high):
 
 drawn_designs = st.builds(
     "tracker={},cleaning={}/{},reclaim={},isize={},order={},reclaim_asks={},ext4={},wait={},wait_asks={},journal={},"
-    "bounce={},pins={}".format,
+    "bounce={},pins={},longterm={},lease={}".format,
     st.sampled_from(TRACKERS),
     *[st.sampled_from(POLICIES)] * 4,
     st.sampled_from(["write-protect-first", "check-first"]),
@@ -310,6 +332,8 @@ drawn_designs = st.builds(
     st.sampled_from(["held", "dropped"]),
     st.sampled_from(["plain", "reserve"]),
     st.sampled_from(["all", "all", "rdma"]),
+    st.sampled_from(["allow", "allow", "lease", "notifier"]),
+    st.sampled_from(["revoke", "fail", "wait"]),
 )
 drawn_parameters = st.fixed_dictionaries(
     dict(

@@ -60,10 +60,18 @@ def invalidate(world, task, p):
         if dio["refcount"] > 0:
             wait(task, WAIT_DEVICE, p)
             return False
-        dio["built"] &= ~page_bit(dio, p)
-        tally(world, R.INVALIDATE, 1)
-        set_page_dirty(world, page_of(world, p))
+        unmap_device(world, dio, p)
     return True
+
+
+@jit
+def unmap_device(world, dio, p):
+    """Take the page from the device of one registration, if that has it mapped."""
+    if not dio["built"] & page_bit(dio, p):
+        return
+    dio["built"] &= ~page_bit(dio, p)
+    tally(world, R.INVALIDATE, 1)
+    set_page_dirty(world, page_of(world, p))
 
 
 @jit

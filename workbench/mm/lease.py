@@ -20,26 +20,22 @@ def has_leases(world):
     return (world.sys[R.LONGTERM] & LONGTERM_LEASE) != 0
 
 
-@jit
-def _holds(world, t, p):
-    """Whether task ``t`` has a lease: of page ``p``, or (-1) of any page. It had to, before its first pin."""
-    task = at(world.task, t)
+@inline
+def _holds(world, task, p):
+    """Whether the task has a lease: of page ``p``, or (-1) of any page. A lease comes before the pins."""
     if task["program"] != RDMA_PROGRAM or task["state"] == DEAD:
         return False
     if task["flight_head"] < 0 and task["pc"] == M_REGISTER:
         return False
-    for d in range(len(world.dio)):
-        dio = at(world.dio, d)
-        if dio["task"] == t and (p < 0 or (dio["page"] <= p and p < dio["page"] + dio["nr_pages"])):
-            return True
-    return False
+    dio = at(world.dio, task["dio"])  # every registration of a region has the same pages
+    return p < 0 or (dio["page"] <= p and p < dio["page"] + dio["nr_pages"])
 
 
 @jit
 def lease_held(world):
     """Whether anybody has a lease of the file."""
     for t in range(len(world.task)):
-        if _holds(world, t, -1):
+        if _holds(world, at(world.task, t), -1):
             return True
     return False
 
@@ -51,7 +47,7 @@ def tell_holders(world, p):
         return
     for t in range(len(world.task)):
         task = at(world.task, t)
-        if not _holds(world, t, p) or task["error"]:
+        if not _holds(world, task, p) or task["error"]:
             continue
         task["error"] = 1
         world.sys[R.NOTICES] += 1

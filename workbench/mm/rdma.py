@@ -8,7 +8,7 @@ completion is polled. Deregistration dirties the pages, if they are clean, and p
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.bio import alloc_bio_row, device_push, learn_completion, put_pinned_page
-from workbench.mm.detached import every_page, has_notifier, invalidate, keeps_no_pin, page_bit
+from workbench.mm.detached import every_page, has_notifier, keeps_no_pin, page_bit, unmap_device
 from workbench.mm.frames import mapped_frame, put_page
 from workbench.mm.gup import learns, locked_batch, pins_by_lock, range_spinlock
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
@@ -130,6 +130,7 @@ def mr_detach(tracker, world, t):
     for p in range(dio["page"], dio["page"] + n):
         allowed &= page_of(world, p)["flags"] & (PTE_PRESENT | PTE_WRITE) == PTE_PRESENT | PTE_WRITE
         put_page(tracker, world, p)
+        wake_pin_waiters(world, p)  # truncation of a DAX file waits for references
     tally(world, R.ATOMIC, n)
     tally(world, R.PUT_PAGE, n)
     if sys[R.PRIVATE_PAGES]:
@@ -375,7 +376,7 @@ def dereg_detached(world, t):
         if not _copy_back(world, task, dio, p):
             return
     else:
-        invalidate(world, task, p)
+        unmap_device(world, dio, p)
     task["page"] = p + 1
     if world.sys[R.FRAMES] or p + 1 == dio["page"] + dio["nr_pages"]:
         dio["built"] = 0

@@ -148,7 +148,6 @@ def test_dirty(world, t):
         world.sys[R.KEPT_PINNED] += 1
         _keep(world, task)
     elif task["error"] or has(page, PG_DIRTY):
-        task["error"] = 0
         _keep(world, task)
     else:
         task["pc"] = R_RELEASE_BUFFERS
@@ -196,7 +195,7 @@ def putback(world, t):
     p = int(task["page"])
     if task["locked"]:
         unlock_page(world, p)
-    task["locked"] = task["answer"] = task["told_no"] = 0
+    task["locked"] = task["answer"] = task["told_no"] = task["error"] = 0
     page = page_of(world, p)
     page["_refcount"] -= 1
     if has(page, PG_CACHED):
