@@ -98,7 +98,7 @@ def counterexample(name, hazard, scenario, design, claim, sources, **parameters)
     line = (
         f"{claim} Shortest in a search that takes steps together which nobody else can notice: {reached.depth} steps."
     )
-    title = f"{hazard}: {scenario} under {design}"
+    title = ", ".join([f"{hazard}: {scenario} under {design}", *(f"{k}={v}" for k, v in parameters.items())])
     made = charts.space_time(reached.trace, title=title, caption=charts.caption("model", None, line))
     show(name, made, found.provenance, sources)
     print(as_mail(found, hazard))
@@ -126,7 +126,7 @@ counterexample(
 # %%
 counterexample(
     "fork_race", "cow-alias", "fork-cow", "v6.12",
-    "GUP-fast has read the PTE, fork asks and shares, GUP-fast pins: it does not look at write_protect_seq here.",
+    "GUP-fast has read the PTE, fork asks (no), GUP-fast pins, fork shares; nobody looks at write_protect_seq here.",
     [*COW, "v6.12 mm/gup.c gup_fast"],
     write_protect_seq=0,
 )  # fmt: skip
