@@ -42,8 +42,8 @@ LARGEST = 1 << 20  # most mappings under the power law, whose mean would have no
 BASE = 2  # references of page cache and buffers
 MEANS = (100.0, 150.0, 250.0, 500.0, 2000.0, 1000.0)
 POISSON_MEANS = (940.0, 960.0, 980.0, 1060.0, 1020.0)
-SUBTRACTED = "geometric K, M subtracted"
-MISSED = "pinned, not seen: "
+SUBTRACTED = "geometric K, less M"
+MISSED = "unseen pins, "
 
 
 def run(size: Size) -> list[Case]:

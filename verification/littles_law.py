@@ -28,7 +28,7 @@ DESIGNS = {
     "vma-common split": "tracker=vma-common:release=split,cleaning=skip/wait",
     "vma-common count": "tracker=vma-common:release=count,cleaning=skip/wait",
 }
-RANGES = {"vma-common count": "pinned ranges, vma-common count"}
+RANGES = {"vma-common count": "vma-common, ranges"}
 DEPTHS = (1.0, 4.0, 16.0, 64.0, 256.0)
 STEPS = 200_000  # samples, about
 CPUS = 2

@@ -25,6 +25,8 @@ def miss_of_each(cases: Iterable[Case]) -> float:
 
 def table(check: Check, cases: Sequence[Case], miss: float) -> str:
     """Every case of a check: formula, estimate, interval, and whether they agree; 72 columns wide."""
+    places = list(dict.fromkeys(case.series for case in cases))
+    cases = sorted(cases, key=lambda case: (places.index(case.series), case.x))
     frame = pd.DataFrame(
         {
             "setup": [case.series for case in cases],
