@@ -44,6 +44,12 @@ def points(designs=("none", "bias", "vma-full:release=split")):
     )
 
 
+def against(**options):
+    curve = points().assign(formula=lambda df: df.iops * 1.01)
+    df = pd.concat([curve, curve.assign(iops=None, qd=curve.qd * 1.5)])
+    return charts.against(df, "qd", "iops", "formula", ends=("low", "high"), caption=CAPTION, **options)
+
+
 def latencies():
     rng = np.random.default_rng(3)
     return {d: rng.gamma(4, 80e3, 20000).astype(np.int64) + 1 for d in ("none", "bias")}
@@ -75,6 +81,7 @@ def figures():
     yield "bars", *charts.bars(df[df.qd < 4], "qd", "iops", band=("low", "high"), caption=CAPTION)
     one = points(DESIGNS).query("qd == 1")
     yield "lying", *charts.bars(one, "design", "iops", caption=CAPTION, size="one")
+    yield "against", against(logx=True, title="T"), CAPTION
     yield "events", *charts.space_time(EVENTS, caption=CAPTION, title="A crash")
     yield "crash", *charts.space_time(CRASH, caption=CAPTION, title="A crash")
     yield "narrow-matrix", *charts.matrix(FOUND, charts.FOUND, texts=FOUND_TEXTS, caption=CAPTION, title="T")
@@ -115,7 +122,7 @@ def test_same_bytes_in_this_process_and_in_another(tmp_path):
     with matplotlib.rc_context({"lines.linewidth": 7, "font.size": 20, "axes.grid": False}):
         save_all(tmp_path / "b")
     first = contents(tmp_path / "a")
-    assert len(first) == 4 * 10
+    assert len(first) == 4 * 11
     assert contents(tmp_path / "b") == first
     strange = {
         "TZ": "Pacific/Chatham",
@@ -260,6 +267,17 @@ def test_lines_text_holds_every_point():
         charts.lines(pd.concat([points(), points()]), "qd", "iops", caption=CAPTION)
     with pytest.raises(ValueError, match="no column 'depth'"):
         charts.lines(points(), "depth", "iops", caption=CAPTION)
+
+
+def test_against_draws_the_formula_between_the_points():
+    drawn = against().axes[0]
+    curves = [line for line in drawn.lines if line.get_linestyle() != "None"]
+    assert [len(line.get_xdata()) for line in curves] == [9, 9, 9], "a curve per design, from rows without a point"
+    assert [len(bars.lines[0].get_xdata()) for bars in drawn.containers] == [9, 9, 9]
+    (ends,) = drawn.containers[0].lines[2]
+    assert [segment[:, 1].tolist() for segment in ends.get_segments()] == [[1e3, 2e5]] * 9
+    with pytest.raises(ValueError, match="no column 'theory'"):
+        charts.against(points(), "qd", "iops", "theory", ends=("low", "high"), caption=CAPTION)
 
 
 def test_panels_share_their_scale():

@@ -114,8 +114,8 @@ def test_littles_law():
 
 
 def latency_of_16_servers() -> Case:
-    means = tuple(device_queue.replication("M/M/16", 0.5, 600, seed)[0] for seed in range(6))
-    return Case("M/M/16", 0.5, Mean(means), device_queue.formula("M/M/16", 0.5))
+    means = tuple(device_queue.replication("M/M/16", 0.3, 600, seed)[0] for seed in range(6))
+    return Case("M/M/16", 0.3, Mean(means), device_queue.formula("M/M/16", 0.3))
 
 
 def test_device_queue(monkeypatch):

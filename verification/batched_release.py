@@ -10,10 +10,10 @@ from workbench import anchors
 
 NAME = "batched_release"
 TITLE = "Release of a page of a huge page, one by one and by runs"
-FORMULA = "'formula': as published; 'simulated': the cost table's prediction, and its range"
+FORMULA = "formula: as published; estimate: what the cost table predicts, and its range"
 SOURCES = (anchors.MARTINS + ": put 87.6 ms, with the patches 23.2 (THP) and 27.5 ms (1 GiB), for 16 GiB",)
 ASSUMED = (
-    "By runs: bytes of the loop at 8 to 16 GB/s. One by one: unit costs of another machine and kernel, and so only"
+    "by runs: bytes of the loop at 8 to 16 GB/s. One by one: unit costs of another machine and kernel, and so only"
     " within 20 %."
 )
 AXES = Axes("published [ns per page]", "model [ns per page]")

@@ -35,7 +35,7 @@ SOURCES = (
     "Kiefer and Wolfowitz (1955), Trans. AMS 78: the recursion",
 )
 ASSUMED = (
-    "Only the device takes time; one CPU; 1024 slots and tags without end, so that nobody waits before the device."
+    "only the device takes time; one CPU; 1024 slots and tags without end, so that nobody waits before the device."
 )
 AXES = Axes("share of the device in use", "mean latency [units of service time]")
 DESIGN = "tracker=none,cleaning=ignore"
@@ -44,7 +44,7 @@ WARM_UP = 12  # of the IOs, one in so many is not counted
 EXPONENTIAL = {"M/M/1": 1, "M/M/4": 4, "M/M/16": 16}  # units
 LOGNORMAL = {"M/D/1": 0.0, "M/G/1, jitter 0.5": 0.5, "M/G/1, jitter 1": 1.0}  # jitter
 USES = (0.3, 0.5, 0.7, 0.8)
-EXACT = "against the recursion"
+EXACT = "less recursion [ps]"
 
 
 def run(size: Size) -> list[Case]:

@@ -25,7 +25,7 @@ NAME = "dirty_pages"
 TITLE = "Dirty pages before a round of the flusher"
 FORMULA = "N (1 - exp(-rate (period + service) / N))"
 SOURCES = ("Feller, Probability Theory I, 3rd ed. (1968), chapters IV and VI: occupancy",)
-ASSUMED = "Nothing but the device takes time, and each read or write 1 us; one flusher that cleans what is pinned, too."
+ASSUMED = "nothing but the device takes time, and each read or write 1 us; one flusher that cleans what is pinned, too."
 AXES = Axes("reads per page and period", "dirty pages before a round, of 1024", logx=True)
 DESIGN = "tracker=none,cleaning=ignore"
 PAGES = 1024  # in the shared region: one for each slot

@@ -104,10 +104,15 @@ class Case(NamedTuple):
     formula: float
     slack: float = 0.0
 
-    def agrees(self, miss: float) -> bool:
-        """Whether the interval at that level meets the formula, give or take the slack."""
+    def ends(self, miss: float) -> tuple[float, float]:
+        """Ends of the interval at that level, with the slack."""
         low, high = self.estimate.interval(miss)
-        return low - self.slack <= self.formula <= high + self.slack
+        return low - self.slack, high + self.slack
+
+    def agrees(self, miss: float) -> bool:
+        """Whether the formula lies between them."""
+        low, high = self.ends(miss)
+        return low <= self.formula <= high
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:

@@ -36,14 +36,14 @@ SOURCES = (
     "Kara 2019-01-14, 20190114145447.GJ13316@quack2; v6.12 include/linux/mm.h folio_maybe_dma_pinned",
     "Johnson, Kemp, Kotz, Univariate Discrete Distributions, 3rd ed. (2005): the distributions' tails",
 )
-ASSUMED = "File pages with buffers; every page's counts drawn independently."
+ASSUMED = "file pages with buffers; every page's counts drawn independently."
 AXES = Axes("mean number of processes that map a page", "share said to be pinned", logx=True, logy=True)
 LARGEST = 1 << 20  # most mappings under the power law, whose mean would have no end otherwise
 BASE = 2  # references of page cache and buffers
 MEANS = (100.0, 150.0, 250.0, 500.0, 2000.0, 1000.0)
 POISSON_MEANS = (940.0, 960.0, 980.0, 1060.0, 1020.0)
-SUBTRACTED = "geometric K, map count subtracted"
-PINNED = "pinned once, said not to be"
+SUBTRACTED = "geometric K, less M"
+MISSED = "unseen pins, "
 
 
 def run(size: Size) -> list[Case]:
@@ -60,7 +60,7 @@ def run(size: Size) -> list[Case]:
         cases.append(Case(series, mean, Share(int(asked.sum()), len(asked)), formula(series, mean)))
         pinned = said_pinned(maps, transient + GUP_PIN_COUNTING_BIAS, subtract=series == SUBTRACTED)
         missed[series] += int((~pinned).sum())
-    return cases + [Case(f"{series}, {PINNED}", 0, Bounded(n), 0.0) for series, n in missed.items()]
+    return cases + [Case(MISSED + series, 0, Bounded(n), 0.0) for series, n in missed.items()]
 
 
 def curve(mean: float) -> dict[str, float]:

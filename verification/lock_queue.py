@@ -34,7 +34,7 @@ SOURCES = (
     "Lindley (1952), Proc. Camb. Phil. Soc. 48: the recursion",
 )
 ASSUMED = (
-    "Only the hold takes time; no completion comes before the last submission; threads enough that all of them are"
+    "only the hold takes time; no completion comes before the last submission; threads enough that all of them are"
     " at the lock with a chance below 1e-6."
 )
 AXES = Axes("share of the time in which the lock is held", "mean wait [units of the hold]")
@@ -46,7 +46,7 @@ LOCKS = {  # design, and the counter whose cost is the hold
 USES = (0.3, 0.5, 0.7, 0.8)
 NO_THREAD = 1e-6
 SLOTS = 1024  # direct IOs that a thread can have in flight
-EXACT = "against the recursion"
+EXACT = "less recursion [ps]"
 
 
 def run(size: Size) -> list[Case]:

@@ -25,12 +25,14 @@ def miss_of_each(cases: Iterable[Case]) -> float:
 
 def table(check: Check, cases: Sequence[Case], miss: float) -> str:
     """Every case of a check: formula, estimate, interval, and whether they agree; 72 columns wide."""
+    places = list(dict.fromkeys(case.series for case in cases))
+    cases = sorted(cases, key=lambda case: (places.index(case.series), case.x))
     frame = pd.DataFrame(
         {
             "setup": [case.series for case in cases],
             "at": [number(case.x) for case in cases],
             "formula": [number(case.formula) for case in cases],
-            "simulated": [number(case.estimate.value) for case in cases],
+            "estimate": [number(case.estimate.value) for case in cases],
             "interval": [_ends(case, miss) for case in cases],
             "agrees": ["yes" if case.agrees(miss) else "NO" for case in cases],
         }
@@ -39,16 +41,15 @@ def table(check: Check, cases: Sequence[Case], miss: float) -> str:
 
 
 def _ends(case: Case, miss: float) -> str:
-    low, high = case.estimate.interval(miss)
+    low, high = case.ends(miss)
     return f"{number(low)}..{number(high)}" if high > low else "exact"
 
 
 def caption(check: Check, miss: float) -> str:
     """What the intervals are, and what was assumed."""
-    return charts.caption(
-        "model",
-        text=f"Curve: formula. Points: simulated, with intervals of which each misses with a chance of {miss:.2g},"
-        f" so that all of all checks hold at {100 * FAMILY_LEVEL:g} % (Bonferroni). {check.ASSUMED}",
+    return (
+        f"Model. Curve: formula. Points: estimates, with intervals of which each misses with a chance of {miss:.2g},"
+        f" so that all of all checks hold at {100 * FAMILY_LEVEL:g} % (Bonferroni). Assumed: {check.ASSUMED}"
     )
 
 
@@ -67,15 +68,16 @@ def draw(check: Check, cases: Sequence[Case], miss: float, folder: Path) -> list
     rows = []
     shown = [case for case in cases if case.x > 0 and case.series in check.curve(case.x)]
     for case in shown:
-        low, high = case.estimate.interval(miss)
+        low, high = case.ends(miss)
         rows.append((case.series, case.x, case.formula, case.estimate.value, low, high))
     places = np.array([case.x for case in shown])
     spread = np.geomspace if check.AXES.logx else np.linspace
-    for x in spread(places.min(), places.max(), CURVE):
+    for x in sorted({*places, *spread(places.min(), places.max(), CURVE)}):
         rows += [(name, x, value, np.nan, np.nan, np.nan) for name, value in check.curve(float(x)).items()]
     frame = pd.DataFrame(rows, columns=["setup", "x", "formula", "simulated", "low", "high"])
+    hue = "setup" if frame["setup"].nunique() > 1 else None
     figure = charts.against(
-        frame, "x", "simulated", "formula", ends=("low", "high"), hue="setup", title=check.TITLE,
+        frame, "x", "simulated", "formula", ends=("low", "high"), hue=hue, title=check.TITLE,
         caption=caption(check, miss), xlabel=check.AXES.x, ylabel=check.AXES.y, logx=check.AXES.logx,
         logy=check.AXES.logy,
     )  # fmt: skip

@@ -30,7 +30,7 @@ NAME = "split_ranges"
 TITLE = "Live ranges under split, pages released in random order"
 FORMULA = "E[ranges] = m (n - m + 1) / n with m of n pages kept; E[splits] = (n - 2) / 3"
 SOURCES = ("Wald and Wolfowitz (1940), Annals of Mathematical Statistics 11: mean number of runs",)
-ASSUMED = "Every order of release equally likely; by the clock, nothing but the device takes time."
+ASSUMED = "every order of release equally likely; by the clock, nothing but the device takes time."
 AXES = Axes("share of the range's pages released", "live ranges per page of the range")
 TRACKER = "vma-common:release=split"
 PAGES = (16, 64, 256)
@@ -54,7 +54,7 @@ def run(size: Size) -> list[Case]:
             cases.append(Case(f"{n} pages", share, Mean(tuple(live[:, k] / n)), formula(n, share)))
     for n in CLOCK_PAGES:
         splits = tuple(splits_per_io(n, size.ios // 100, seed) for seed in range(size.replications))
-        cases.append(Case(f"splits per IO of {n} pages, by the clock", n, Mean(splits), (n - 2) / 3))
+        cases.append(Case(f"splits, IO of {n} pages", n, Mean(splits), (n - 2) / 3))
     return cases
 
 

@@ -661,7 +661,7 @@ def against(
             around,
             fmt=style.marker,
             color=style.colour,
-            markersize=3.2,
+            markersize=4.5,
             markeredgecolor="white",
             markeredgewidth=0.3,
             elinewidth=0.9,
