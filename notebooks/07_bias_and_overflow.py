@@ -48,7 +48,7 @@ folder = Path(figures_dir)
 if quick:
     pages = min(pages, 65536)
 KARA = "Kara 2019-01-14, 20190114145447.GJ13316@quack2"
-HILDENBRAND = 'Hildenbrand 2023-02-13, thread of "[PATCH RFC 0/5] Writeback handling of pinned pages"'
+HILDENBRAND = "Hildenbrand 2023-02-13"
 ROMANOVSKY = "Romanovsky 2019-12-19, 20191219132607.GA410823@unreal"
 MERGED, SUBTRACTED = "bias", "bias:subtract_mapcount=yes"
 TESTS = {MERGED: "references alone (merged)", SUBTRACTED: "mapcount subtracted (Kara)"}
