@@ -318,10 +318,10 @@ save("vvma_lock_share", made, {"ranges": COUNTS, "node_ns": [10, 30, 100], **ANY
 # ## 7. Does the order of release matter?
 #
 # The seed's second obstacle says "at different times and in random order". For the tree it matters less which range
-# goes next than where the ranges lie: laid anywhere in a file of their own size they overlap. Then a release by the page
-# has more to look through, is charged to another's range, and leaves pieces (`split`) or ranges that are partly released
-# (`count`): more of them in the tree than there are calls whose pages are pinned. `lifo` pins and releases the same
-# range again and again: its figures are those of one place in the tree. More on wrong charges is in notebook 02.
+# goes next than where the ranges lie: laid anywhere in a file of their own size they overlap. Then a release by the
+# page has more to look through, is charged to another's range, and leaves pieces (`split`) or ranges that are partly
+# released (`count`): more of them in the tree than there are calls whose pages are pinned. `lifo` pins and releases the
+# same range again and again: its figures are those of one place in the tree. More on wrong charges is in notebook 02.
 
 # %%
 told = {}
