@@ -268,7 +268,8 @@ save("vvma_overlap", made, {"ranges": 4096, "overlap": overlaps, "placement": "s
 #
 # Everything of section 4 happens under one semaphore per file. The hold is what an operation counts, at 10 ns per node
 # and rotation (assumed), and a range's allocation; the wait for it is in notebook 02. The release: `split` and `count`
-# find the range by the page, `backpointer` has it.
+# find the range by the page, `backpointer` has it. At a million ranges anywhere in the file many overlap: a release by
+# page then has more to look through, and cuts the ranges of others.
 
 # %%
 RELEASES = ("split", "count", "backpointer")
@@ -316,11 +317,11 @@ save("vvma_lock_share", made, {"ranges": COUNTS, "node_ns": [10, 30, 100], **ANY
 # %% [markdown]
 # ## 7. Does the order of release matter?
 #
-# The seed's second obstacle says "at different times and in random order".
-# For the tree it matters less which range goes next than where the ranges lie: laid anywhere in a file of their own
-# size they overlap, so that a release by the page has more to look through and cuts others' ranges, and fragments are
-# left over. `lifo` pins and releases the same range again and again: its figures are those of one place in the tree.
-# What is released from the wrong range is in notebook 02.
+# The seed's second obstacle says "at different times and in random order". For the tree it matters less which range
+# goes next than where the ranges lie: laid anywhere in a file of their own size they overlap. Then a release by the
+# page has more to look through, is charged to another's range, and leaves pieces (`split`) or ranges that are partly
+# released (`count`): more of them in the tree than there are calls whose pages are pinned. `lifo` pins and releases the
+# same range again and again: its figures are those of one place in the tree. More on wrong charges is in notebook 02.
 
 # %%
 told = {}
@@ -376,9 +377,10 @@ Markdown(
     f"{number(of(real, most_ranges, 'rmap_visited_mean', mapped=parts))}): those that cover a page are no "
     "neighbours in the tree then, and the walk goes up and down from each to the next.\n"
     f"- **The lock**: at 193 k reads per second and {top} ranges it is held for {worst['10 ns per node']:.0%} of the "
-    f"time if all nodes are in the cache, for {worst['100 ns per node']:.0%} if none is. On this, the cost of a node, "
-    'turns whether "per-DIO overhead" is a nuisance or the end; a queue depth of 64 means 64 ranges, whose nodes are '
-    f"in the cache ({of(share, 100, 'share', node='10 ns per node'):.0%} of the time at 100 ranges).\n"
+    f"time if all nodes are in the cache, for {worst['100 ns per node']:.0%} if none is (above 100 % it can't keep "
+    'up). On this, the cost of a node, turns whether "per-DIO overhead" is a nuisance or the end. A queue depth of 64 '
+    "means 64 ranges, whose nodes are in the cache: at 100 ranges it is "
+    f"{of(share, 100, 'share', node='10 ns per node'):.0%} of the time.\n"
     "- *Assumed*: unit costs of nodes, rotations, slab; layout of a common node; a fair lock that nobody waits for. "
     "*Not measured*: the churn of factoring out the common part, Kara's other half of this obstacle."
 )

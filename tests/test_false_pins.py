@@ -43,6 +43,7 @@ def test_plain_references_fool_both():
 def test_shares_of_mapped_pages_by_hand():
     assert false_pins.share_mapped("zipf", 1024, 1024) == 1 / false_pins.LIBRARY_PAGES
     assert false_pins.share_mapped("zipf", 10**9, 1024) == 1.0
+    assert false_pins.share_mapped("lognormal", 1022, 1023) == 0 < false_pins.share_mapped("lognormal", 1023, 1023)
     assert false_pins.share_mapped("poisson", 4, 1) == pytest.approx(1 - math.exp(-2))
     assert false_pins.share_mapped("poisson", 4, 3) == pytest.approx(1 - 5 * math.exp(-2))
     assert false_pins.share_mapped("lognormal", 1000, 100) == pytest.approx(0.5)

@@ -33,7 +33,7 @@ SHAPES = {
 
 
 def draw_mapcounts(shape: str, processes: int, pages: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw by how many processes each page is mapped.
+    """Draw by how many processes each page is mapped: by each once at most.
 
     Parameters
     ----------
@@ -49,11 +49,12 @@ def draw_mapcounts(shape: str, processes: int, pages: int, rng: np.random.Genera
     ndarray of int64, shape (pages,)
     """
     if shape == "poisson":
-        return rng.poisson(TOUCHED * processes, pages)
-    if shape == "zipf":
-        rank = np.arange(pages) % LIBRARY_PAGES + 1
-        return np.floor(processes / rank**ZIPF).astype(np.int64)
-    return np.floor(MEDIAN * processes * np.exp(SIGMA * rng.standard_normal(pages))).astype(np.int64)
+        drawn = rng.poisson(TOUCHED * processes, pages)
+    elif shape == "zipf":
+        drawn = np.floor(processes / (np.arange(pages) % LIBRARY_PAGES + 1) ** ZIPF)
+    else:
+        drawn = np.floor(MEDIAN * processes * np.exp(SIGMA * rng.standard_normal(pages)))
+    return np.minimum(drawn, processes).astype(np.int64)
 
 
 def share_mapped(shape: str, processes: int, least: int) -> float:
@@ -70,8 +71,10 @@ def share_mapped(shape: str, processes: int, least: int) -> float:
     -------
     float
         poisson: 1 - sum of e^-m m^k / k! below `least`; zipf: the ranks up to (processes / least)^(1/s); lognormal:
-        erfc((ln least - ln median) / (sigma sqrt 2)) / 2.
+        erfc((ln least - ln median) / (sigma sqrt 2)) / 2. None if there are fewer processes.
     """
+    if least > processes:
+        return 0.0
     if shape == "poisson":
         mean = TOUCHED * processes
         below = (math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(least))
