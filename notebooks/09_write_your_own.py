@@ -38,6 +38,7 @@ yours: str = ""  # one more tracker to compare, such as an absolute path/to/mine
 # %%
 import os
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -132,8 +133,8 @@ def bytes_in_use(tracker, world):
 
 
 # %% [markdown]
-# One run by the clock, of the crash of 2018: the flusher skips the page, reclaim keeps it, nothing happens to it. The
-# same in every interleaving: no hazard can be reached.
+# One run by the clock, of the crash of 2018: the flusher skips the page, and nothing happens to it. The same in every
+# interleaving: no hazard can be reached.
 
 # %%
 POLICY = "cleaning=skip/wait"
@@ -157,8 +158,8 @@ run = simulate("golden-race", FIRST)
 small = {"flusher_rounds": 1, "kswapd_rounds": 1} if quick else {}
 found = search("golden-race", FIRST, **small)
 Markdown(
-    f"By the clock: skipped {run.counters['SKIPPED']} times, kept by reclaim {run.counters['KEPT_PINNED']} times, "
-    f"missed {run.counters['MISSED_PIN']} times. Every interleaving of `golden-race`: {told(found)}."
+    f"By the clock: pages skipped: {run.counters['SKIPPED']}; pins missed: {run.counters['MISSED_PIN']}. Every "
+    f"interleaving of `golden-race`: {told(found)}."
 )
 
 # %% [markdown]
@@ -343,37 +344,37 @@ figure
 #
 # ## What it costs
 #
-# 64 KiB reads at depth 64, in four bios each, all into one file: one inode, one tree, one lock. Each CPU brings a
-# thread and 16 device units. What the tree saves against `vma-common` is the sleeping lock and the kworker; what it
-# costs against `bias` is one lock for all CPUs that do IO to the same file.
+# Reads of 64 KiB, in four bios each, and of 4 KiB, at depth 64, all into one file: one inode, one tree, one lock. Each
+# CPU brings a thread and 16 device units. What the tree saves against `vma-common` is the sleeping lock and the
+# kworker; what it costs against `bias` is one lock for all CPUs that do IO to the same file.
 
 # %%
 cpu_counts = [1, 4, 16] if quick else [1, 2, 4, 8, 16, 32]
 ios = 100 if quick else 1500
 LOCKS = ("tracker_lock", "i_mmap_rwsem", "lru_lock")
-CROWD = {"size_kib": 64, "extent_kib": 16, "qd": 64}
+SIZES = {"64 KiB in 4 bios": {"size_kib": 64, "extent_kib": 16, "qd": 64}, "4 KiB": {"size_kib": 4, "qd": 64}}
 priced = {"none": "tracker=none"} | {name: design for name, design in NAMES.items() if name not in list(NAMES)[:2]}
 rows = []
 for name, design in priced.items():
-    for cpus in cpu_counts:
+    for (size, crowd), cpus in product(SIZES.items(), cpu_counts):
         result = simulate("direct-io", design, seed=seed, cpus=cpus, units=16 * cpus, tags=256 * cpus,
-                          ios=ios * cpus, **CROWD)  # fmt: skip
+                          ios=ios * cpus, **crowd)  # fmt: skip
         m, tracker = result.metrics, designs.parse(design).tracker_name
         known = tracker if tracker in charts.STYLES else name
         rows.append({
-            "design": known, "cpus": cpus, "iops": m["iops"], "p99": m["latency_p99_ns"],
+            "design": known, "size": size, "cpus": cpus, "iops": m["iops"], "p99": m["latency_p99_ns"],
             "cpu_ns_per_io": m["cpu_ns_per_io"], "bytes": m["tracking_bytes_max"],
             "holds per IO": sum(m[f"{lock}_acquisitions"] for lock in LOCKS) / result.counters["DIOS"],
             "wait per IO": sum(m[f"{lock}_wait_ns"] for lock in LOCKS) / result.counters["DIOS"],
         })  # fmt: skip
 frame = pd.DataFrame(rows)
 made_by = provenance(
-    scenario="direct-io", parameters={"designs": priced, "cpus": cpu_counts, "ios_per_cpu": ios} | CROWD, seed=seed,
-    costs=costs.DEFAULT,
+    scenario="direct-io", parameters={"designs": priced, "cpus": cpu_counts, "ios_per_cpu": ios, "sizes": SIZES},
+    seed=seed, costs=costs.DEFAULT,
 )  # fmt: skip
-ABOUT = "64 KiB reads in 4 bios, depth 64 and 16 device units per CPU, one file; one seed."
+ABOUT = "Reads into one file, depth 64 and 16 device units per CPU; one seed."
 figure, text = charts.lines(
-    frame, "cpus", "iops", logx=True, logy=True, xlabel="CPUs that read into one file",
+    frame, "cpus", "iops", panels="size", logx=True, logy=True, xlabel="CPUs",
     title="Throughput against CPUs", caption=charts.caption("model", costs.DEFAULT, ABOUT),
 )  # fmt: skip
 charts.save(figure, "own_iops", folder, text, made_by, SOURCES)
@@ -381,7 +382,7 @@ figure
 
 # %%
 figure, text = charts.lines(
-    frame, "cpus", "cpu_ns_per_io", logx=True, xlabel="CPUs that read into one file",
+    frame, "cpus", "cpu_ns_per_io", panels="size", logx=True, logy=True, xlabel="CPUs",
     title="CPU time per direct IO, spinning included", caption=charts.caption("model", costs.DEFAULT, ABOUT),
 )  # fmt: skip
 charts.save(figure, "own_cpu", folder, text, made_by, SOURCES)
@@ -389,7 +390,8 @@ figure
 
 # %%
 most = cpu_counts[-1]
-at_most = frame[frame["cpus"] == most].set_index("design")
+LARGE, SMALL = SIZES
+at_most = frame[(frame["cpus"] == most) & (frame["size"] == LARGE)].set_index("design")
 told_costs = pd.DataFrame(
     {
         "IOPS": [number(v, "1/s") for v in at_most["iops"]],
@@ -402,7 +404,7 @@ told_costs = pd.DataFrame(
     index=list(at_most.index),
 )
 figure, text = charts.matrix(
-    told_costs, {}, corner="design", title=f"What it costs on {most} CPUs",
+    told_costs, {}, corner="design", title=f"What it costs on {most} CPUs, {LARGE}",
     caption=charts.caption("model", costs.DEFAULT, f"{ABOUT} Locks: the tracker's own, i_mmap_rwsem, the LRU's."),
 )  # fmt: skip
 charts.save(figure, "own_costs", folder, text, made_by, SOURCES)
@@ -410,17 +412,19 @@ figure
 
 
 # %%
-def cost(design, column, cpus):
-    """One point."""
-    return float(frame[(frame["design"] == design) & (frame["cpus"] == cpus)][column].iloc[0])
+def cost(design, size, cpus):
+    """CPU time of a direct IO."""
+    found = frame[(frame["design"] == design) & (frame["size"] == size) & (frame["cpus"] == cpus)]
+    return float(found["cpu_ns_per_io"].iloc[0])
 
 
 OWN, VMA = "second.py, by handle", "vma-common:release=backpointer"
 
 
-def extra(design, cpus):
-    """CPU time per IO more than without a tracker."""
-    return cost(design, "cpu_ns_per_io", cpus) - cost("none", "cpu_ns_per_io", cpus)
+def extra(size, cpus):
+    """CPU time per IO more than without a tracker: the tree, bias and vma-common."""
+    more = [number(cost(design, size, cpus) - cost("none", size, cpus), "ns") for design in (OWN, "bias", VMA)]
+    return f"{more[0]} with the tree, {more[1]} with `bias`, {more[2]} with `vma-common`"
 
 
 Markdown(
@@ -428,12 +432,11 @@ Markdown(
     f"- **The first version** drops a range at its first bio: found in {too_early} steps. **The second** counts pages, "
     f"and charges the wrong one of two ranges: {too_few} steps. Neither shows in the race of 2018, which has one "
     "page.\n"
-    f"- **The third**, whose bios carry the range: {told(mended)} in `direct-io`. With the tree asked directly, a page "
-    "that reclaim has unmapped is found too, which `vma-common` misses.\n"
-    f"- **Cost.** On one CPU the tree takes {number(extra(OWN, 1), 'ns')} per direct IO of 16 pages more than no "
-    f"tracker, `bias` {number(extra('bias', 1), 'ns')}, `vma-common` {number(extra(VMA, 1), 'ns')}; on {most} CPUs "
-    f"{number(extra(OWN, most), 'ns')}, {number(extra('bias', most), 'ns')} and {number(extra(VMA, most), 'ns')}: "
-    "a range is one entry for many pages, and one lock for all CPUs.\n"
-    "- **Where they disagreed**, the answer turns on how many CPUs do IO to one file at once, and how many pages an IO "
-    "has. Wilcox had few large IOs in mind, Kara any GUP user. And the tree has nothing to say of anonymous pages.\n"
+    f"- **The third**, whose bios carry the range: {told(mended)} in `direct-io`. The tree is asked directly, so that "
+    "a page that reclaim has unmapped is found too (`04_counterexamples` has the walk that does not find it).\n"
+    f"- **Cost**, in CPU time per direct IO more than without a tracker. {LARGE}, one CPU: {extra(LARGE, 1)}; {most} "
+    f"CPUs: {extra(LARGE, most)}. {SMALL}, one CPU: {extra(SMALL, 1)}; {most} CPUs: {extra(SMALL, most)}.\n"
+    "- **Where they disagreed**, the answer turns on how many pages an IO has, for a range is one entry for all of "
+    "them, and on how many CPUs do IO to one file at once, for the tree has one lock. And it has nothing to say of "
+    "anonymous pages, whatever it costs.\n"
 )
