@@ -92,7 +92,9 @@ SCENARIOS = {
         "sync_any": 1,
         "gup_fast_steps": 0,
     },
-    "mr-idle-fsync": REGION | {"transfers": 2, "flusher_rounds": 1, "fsync_rounds": 1, "kswapd_rounds": 0},
+    "mr-idle-fsync": REGION
+    | {"transfers": 2, "flusher_rounds": 1, "fsync_rounds": 1, "kswapd_rounds": 0}
+    | {"writer_rounds": 0, "dirty_limit": 1},
     "fork-cow": {"pin": "pinned", "write_protect_seq": 1, "writer_rounds": 1, "child_rounds": 1},
     "truncate-dax": REGION | {"mapping": "dax", "holder": "dio"},
     "wide-map": REGION
@@ -134,6 +136,8 @@ def small_world(scenario, parameters):
     world = WORLD | MADE[scenario]
     if scenario == "golden-race":
         p["fsync_rounds"] = int(p["fsync_us"] > 0)
+    if scenario == "mr-idle-fsync" and p["writer_rounds"]:
+        world["pages"] = 2
     if scenario == "truncate-dax":
         world |= {"submitters": 1} if p["holder"] == "dio" else {"rdma": 1}
     if scenario == "direct-io":
@@ -704,6 +708,8 @@ class Model:
     def virtual(self, t):
         """Give the page that GUP, or a fault, is about."""
         kind = self.kinds[t["me"]]
+        if kind == "writer" and not self.frames:
+            return 1
         if self.frames or kind not in ("dio", "rdma"):
             return 0
         return (self.home(t, t["slot"]) if kind == "dio" else 0) + t["base"] + len(t["got"])
@@ -1045,6 +1051,7 @@ class Model:
                 if page[f"{name}_in_copy"]:
                     page[name] = page[f"{name}_in_copy"] = 0
             self.wake_page("writeback", number)
+        self.wake("dirty")
         t.update(bio=None, step="take_bio")
 
     def step_take_work(self, t):
@@ -1562,15 +1569,23 @@ class Model:
     # Writer, fork, child.
 
     def step_write(self, t):
-        number = self.mapped_frame(0)
+        number = self.mapped_frame(self.virtual(t))
         if number is None or not self.w.pages[number]["pte_write"]:
             t["step"] = "fault_lock"
             return
         page = self.w.pages[number]
         page["newer_than_disk"] = page["newer_than_copy"] = page["pte_dirty"] = 1
         t["rounds"] -= 1
-        if not t["rounds"]:
+        if "dirty_limit" in self.p:
+            t["step"] = "balance_dirty_pages"
+        elif not t["rounds"]:
             t["step"] = None
+
+    def step_balance_dirty_pages(self, t):
+        if sum(page["dirty"] or page["writeback"] for page in self.w.pages) >= self.p["dirty_limit"]:
+            self.wait(t, "dirty")
+        else:
+            t["step"] = "write" if t["rounds"] else None
 
     def step_fork_begin(self, t):
         locks = self.w.locks
@@ -1835,7 +1850,9 @@ class Model:
     def at_rest(self, is_end):
         """Judge a world in which nobody has a step that must come; at an end, none that may either."""
         found, bugged, idle = set(), self.bugged(), self.idle_pages()
-        waits = [t["wait"] for t in self.w.tasks if t["wait"] is not None and t["wait"][0] not in ("work", "user")]
+        waits = [t["wait"] for t in self.w.tasks if t["wait"] is not None]
+        throttled = ("dirty", 0) in waits
+        waits = [wait for wait in waits if wait[0] not in ("work", "user", "dirty")]
         for number, page in enumerate(self.w.pages):
             says = self.says(number)
             false = says and not page["pins"] and not (waits and self.d.ranges)
@@ -1848,7 +1865,17 @@ class Model:
                     found.add("lost-update")
         if waits and not bugged:
             found.add(self.who_waits(waits, idle))
+        if throttled and not bugged and self.stay_dirty(idle) >= self.p["dirty_limit"]:
+            found.add("stall")
         return found
+
+    def stay_dirty(self, idle):
+        """Count the dirty pages that the flusher will not get clean."""
+        policy = self.d.cleaning[0]
+        if policy == "ignore" or (policy == "bounce" and self.d.reserves):
+            return 0
+        left = [n for n, page in enumerate(self.w.pages) if page["dirty"] and self.says(n)]
+        return sum(n in idle or not self.w.pages[n]["pins"] for n in left)
 
     def idle_pages(self):
         """List the pages that an idle holder of a memory region has pinned."""

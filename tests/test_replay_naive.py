@@ -190,6 +190,7 @@ WORLDS = [
     ("mr-idle-fsync", {"kswapd_rounds": 1}),
     ("mr-idle-fsync", {"registrations": 2, "dereg": 0, "dirty_on_release": 0}),
     ("mr-idle-fsync", {"on_notice": "keep", "kswapd_rounds": 1, "fsync_rounds": 2, "dereg": 0}),
+    ("mr-idle-fsync", {"writer_rounds": 2, "flusher_rounds": 2, "fsync_rounds": 0, "dereg": 0}),
     ("fork-cow", {}),
     ("fork-cow", {"pin": "plain", "write_protect_seq": 0, "writer_rounds": 2}),
     ("truncate-dax", {}),
