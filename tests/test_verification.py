@@ -157,7 +157,7 @@ def test_false_pins(monkeypatch):
 def test_dirty_pages(monkeypatch):
     assert disagreeing(dirty_pages.run(TINY)) == []
     arrivals = stage.poisson_ps
-    monkeypatch.setattr(stage, "poisson_ps", lambda n, rate, seed: arrivals(n, 1.2 * rate, seed))
+    monkeypatch.setattr(stage, "poisson_ps", lambda n, rate, seed: arrivals(n, 0.8 * rate, seed))
     assert disagreeing(dirty_pages.run(TINY)) == [dirty_pages.SERIES]
 
 
