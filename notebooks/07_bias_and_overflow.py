@@ -32,6 +32,7 @@ pages: int = 1048576  # pages whose map counts are drawn, a multiple of 512; 655
 seed: int = 1  # of the map counts
 
 # %%
+from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +103,8 @@ save("bias_false_pins", made, {"pages": pages, "processes": processes, "shapes":
 
 # %%
 def first_over(shape, share):
-    """Fewest processes, of those looked at, at which so large a share looks pinned."""
-    own = shares[(shares["shape"] == shape) & (shares["test"] == "references alone, formula")]
-    return int(own[own["share"] >= share]["processes"].min())
+    """Fewest processes at which so large a share looks pinned, by the formula, which grows with them."""
+    return 1 + bisect_left(range(1, 2_000_000), share, key=lambda n: false_pins.share_false(shape, n, False))
 
 
 Markdown(

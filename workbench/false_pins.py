@@ -71,7 +71,7 @@ def share_mapped(shape: str, processes: int, least: int) -> float:
     -------
     float
         poisson: 1 - sum of e^-m m^k / k! below `least`; zipf: the ranks up to (processes / least)^(1/s); lognormal:
-        erfc((ln least - ln median) / (sigma sqrt 2)) / 2. None if there are fewer processes.
+        erfc((ln least - ln median) / (sigma sqrt 2)) / 2. With fewer processes than `least` it is 0.
     """
     if least > processes:
         return 0.0
