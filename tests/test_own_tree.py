@@ -206,4 +206,4 @@ def test_truncation_takes_the_range_of_a_failed_call_out_again():
     search = run_search(small).search
     assert search.taken[DIO_PROGRAM, D_GUP_FAIL]
     found = {name for name, row in zip(HAZARDS, search.found, strict=True) if row[0]}
-    assert not {"missed-pin", "stale-pin"} & found
+    assert not {"missed-pin", "stale-pin", "false-pin"} & found
