@@ -698,7 +698,7 @@ class Model:
 
     def gup_pages_wanted(self, t):
         if self.kinds[t["me"]] == "rdma":
-            return self.p["pages"]
+            return 1
         left = min(self.gup_batch, self.p["io_pages"] - t["base"])
         return min(left, self.bio_room(t)) if self.iomap else left
 
