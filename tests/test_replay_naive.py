@@ -155,7 +155,6 @@ REDUCED = [
     ("mr-idle-fsync", "kara-bounce-2023", {"flusher_rounds": 0, "fsync_rounds": 2}),
     ("mr-idle-fsync", "tracker=pte-bit,cleaning=skip", {"fsync_rounds": 0, "kswapd_rounds": 1, "transfers": 0}),
     ("mr-idle-fsync", "weiny-leases", {"flusher_rounds": 0}),
-    ("mr-idle-fsync", "tracker=bias,cleaning=skip,longterm=notifier,reclaim=ignore", {"fsync_rounds": 2}),
     ("direct-io", "tracker=vma-common:release=count:charge=any,cleaning=skip", {"bio_pages": 2, "writeback_ms": 0}),
 ]
 TINY = [(*world, reduce) for world in WHOLE for reduce in (False, True)] + [(*world, True) for world in REDUCED]
