@@ -12,11 +12,12 @@ from expected import CASES
 from workbench.accelerate import JIT_ENABLED
 from workbench.explore import explore
 from workbench.hazards import HAZARDS
-from workbench.mm import bio, fork, gup, i_mmap, migrate, writeback
+from workbench.mm import bio, detached, fork, gup, i_mmap, migrate, rdma, truncate, writeback
 from workbench.mm.page import FLAGS, NEWER_THAN_COPY, NEWER_THAN_DISK, PTE_WRITE, TAG_DIRTY
 from workbench.replay import Replay, small_world
 from workbench.scenarios import SCENARIOS
 from workbench.search import engine
+from workbench.trackers import page_lock
 
 # ---- both at once
 
@@ -133,6 +134,18 @@ WHOLE = [
     ("wide-map", "tracker=pincount", {"count_max": 2, "kswapd_rounds": 0, "flusher_rounds": 0}),
     ("cma", "tracker=vma-common:release=backpointer", {}),
     ("gup-fast-race", "tracker=bias,cleaning=write-keep-dirty,order=check-first", {"fsync_rounds": 0}),
+    ("gup-fast-race", "tracker=page-lock,cleaning=ignore", {"fsync_rounds": 0}),
+    ("mr-idle-fsync", "tracker=page-lock:learns=after,cleaning=ignore", {"flusher_rounds": 0, "transfers": 1}),
+    ("mr-idle-fsync", "tracker=bounce-pin,cleaning=ignore", {"flusher_rounds": 0, "transfers": 1}),
+    (
+        "mr-idle-fsync",
+        "tracker=bias,cleaning=wait,longterm=lease,lease=wait",
+        {"on_notice": "keep", "flusher_rounds": 0, "transfers": 1},
+    ),
+    ("truncate-dax", "tracker=none,longterm=lease,lease=wait,truncate=wait", {"holder": "mr", "on_notice": "keep"}),
+    ("truncate-dax", "tracker=pte-bit,truncate=wait", {"holder": "mr"}),
+    ("cma", "viro-page-lock", {}),
+    ("wide-map", "tracker=mapcount,cleaning=skip", {"kswapd_rounds": 0, "mappings": 2, "registrations": 1}),
 ]
 REDUCED = [
     ("golden-race", "tracker=lru-count,cleaning=ignore", {"flusher_rounds": 1, "kswapd_rounds": 0}),
@@ -140,6 +153,8 @@ REDUCED = [
     ("mr-idle-fsync", "v4.17", {"fsync_rounds": 0, "kswapd_rounds": 1, "transfers": 0}),
     ("fork-cow", "tracker=pincount", {"child_rounds": 0}),
     ("mr-idle-fsync", "kara-bounce-2023", {"flusher_rounds": 0, "fsync_rounds": 2}),
+    ("mr-idle-fsync", "tracker=pte-bit,cleaning=skip", {"fsync_rounds": 0, "kswapd_rounds": 1, "transfers": 0}),
+    ("mr-idle-fsync", "weiny-leases", {"flusher_rounds": 0}),
     ("direct-io", "tracker=vma-common:release=count:charge=any,cleaning=skip", {"bio_pages": 2, "writeback_ms": 0}),
 ]
 TINY = [(*world, reduce) for world in WHOLE for reduce in (False, True)] + [(*world, True) for world in REDUCED]
@@ -273,6 +288,16 @@ def nothing(*_):
     """Leave it out."""
 
 
+def no(*_):
+    """Say so, whatever is asked."""
+    return False
+
+
+def yes(*_):
+    """Say so, whatever is asked."""
+    return True
+
+
 def then(run, break_page):
     """Run a step, and spoil the page that it was about."""
 
@@ -299,6 +324,11 @@ def keep_the_tag(page):
 
 RACE, CRASH = ("gup-fast-race", {}), ("golden-race", {})
 WAIT = "tracker=bias,cleaning=wait,wait=unlocked,journal=dropped"
+NO_PIN = ("truncate-dax", {"holder": "mr", "registrations": 2}, "tracker=bounce-pin,longterm=lease,truncate=wait")
+PRIVATE = ("mr-idle-fsync", {"fsync_rounds": 9, "flusher_rounds": 0}, "tracker=bounce-pin,cleaning=ignore")
+NOTIFIER = ("mr-idle-fsync", {"fsync_rounds": 2}, "tracker=none,cleaning=ignore,longterm=notifier")
+LEASE = ("mr-idle-fsync", {"dereg": 0}, "tracker=flag,cleaning=wait,longterm=lease")
+LEASED_DAX = ("truncate-dax", {"holder": "mr", "on_notice": "keep"}, "weiny-leases")
 MUTANTS = {
     "the end of a pin wakes nobody": (bio, "wake_pin_waiters", nothing, (*RACE, WAIT), "steps|pages"),
     "the end of writeback wakes nobody": (bio, "wake_up_page", nothing, (*RACE, WAIT), "steps|pages"),
@@ -316,6 +346,21 @@ MUTANTS = {
                                     ("fork-cow", {}, "v4.17"), "pages"),
     "migration drops a reference": (migrate, "migrate_unmap", then(migrate.migrate_unmap, forget_a_reference),
                                     ("cma", {}, "v4.17"), "pages"),
+    "a pin that is the page lock stays locked": (page_lock, "unlock_page", nothing, (*RACE, "viro-page-lock"), "pages"),
+    "who pins by the page lock waits for himself": (bio, "pins_by_lock", no, (*RACE, "viro-page-lock"), "pages"),
+    "a walk takes pins for mappings": (i_mmap, "nr_ptes", lambda world, page: page["_mapcount"] + 1,
+                                       (*RACE, "tracker=mapcount,cleaning=wait"), "hazards|steps"),
+    "unmapping leaves the bit of the PTE": (i_mmap, "PTE_PINNED", 0,
+                                            ("mr-idle-fsync", {"kswapd_rounds": 1}, "tracker=pte-bit,cleaning=ignore"),
+                                            "pages"),
+    "nothing is copied back": (rdma, "ghost_write", nothing, PRIVATE, "pages"),
+    "private pages are in the copy": (bio, "is_elsewhere", no, PRIVATE, "hazards"),
+    "what was no pin wakes nobody": (rdma, "wake_pin_waiters", nothing, NO_PIN, "steps|pages"),
+    "cleaners leave the device's mapping": (writeback, "invalidate", yes, NOTIFIER, "steps|pages"),
+    "nobody waits for the transfer of a device": (detached, "wait", nothing, NOTIFIER, "steps"),
+    "nobody tells a lease holder": (writeback, "tell_holders", nothing, LEASE, "steps"),
+    "the end of a lease wakes nobody": (rdma, "lease_changes", nothing, LEASED_DAX, "steps|pages"),
+    "truncation asks for no lease": (truncate, "lease_held", no, LEASED_DAX, "steps|pages"),
 }  # fmt: skip
 
 

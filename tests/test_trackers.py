@@ -9,7 +9,7 @@ from workbench import designs
 from workbench.accelerate import JIT_ENABLED
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_PINNED, SOUND, check
-from workbench.mm.page import PG_LRU, page_of
+from workbench.mm.page import PG_ANON, PG_LOCKED, PG_LRU, page_of, trylock_page
 from workbench.scenarios.base import EMPTY_PLAN, new_world
 from workbench.trackers.protocol import (
     FIELDS,
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 PAGES = 32
-PER_PAGE = ("flag", "flag-sticky", "lru-count", "bias", "none")
+PER_PAGE = ("flag", "flag-sticky", "lru-count", "bias", "page-lock", "mapcount", "pte-bit", "bounce-pin", "none")
 RANGED = tuple(f"vma-{kind}:release={r}" for kind in ("full", "common") for r in ("split", "count", "backpointer"))
 
 
@@ -61,11 +61,12 @@ def test_operations_are_those_of_the_design():
 actions = st.lists(st.tuples(st.booleans(), st.integers(0, PAGES - 1)), max_size=60)
 
 
-@pytest.mark.parametrize("name", ["lru-count", "bias"])
+@pytest.mark.parametrize("name", ["lru-count", "bias", "mapcount"])
 @given(actions)
 def test_counting_trackers_are_exact(name, steps):
     _, tracker = designs.parse_tracker(name)
     world = world_of()
+    world.sys[R.PINS_IN_MAPCOUNT] = name == "mapcount"
     before = world.page.copy()
     pins = dict.fromkeys(range(PAGES), 0)
     for take, p in steps:
@@ -241,6 +242,106 @@ def test_split_of_a_range():
     call("unpin_range", tracker, world, inode, 11, 1, handle)
     assert (world.sys[R.SPLITS], world.sys[R.SHRINKS]) == (1, 2)
     assert pinned_in_range(tracker, world, inode, 0, PAGES) == len(covered(world)) == 4
+
+
+# ---- pins of other kinds
+
+
+@given(actions)
+def test_a_page_lock_is_a_pin_of_one(steps):
+    """Callers wait for the lock before they pin: one pin at a time, and locked is pinned."""
+    _, tracker = designs.parse_tracker("page-lock")
+    world = world_of()
+    before = world.page.copy()
+    pinned = set()
+    for take, p in steps:
+        if take and p not in pinned:
+            call("pin", tracker, world, p)
+            pinned.add(p)
+            assert not trylock_page(world, page_of(world, p))
+        elif not take and p in pinned:
+            call("unpin", tracker, world, p, -1)
+            pinned.remove(p)
+        assert said_pinned(tracker, world) == pinned
+        assert {p for p in range(PAGES) if page_of(world, p)["flags"] & PG_LOCKED} == pinned
+    for p in pinned:
+        call("unpin", tracker, world, p, -1)
+    assert np.array_equal(world.page, before)
+    assert world.sys[R.PAGES_LOCKED] == 0
+
+
+def test_a_locked_page_is_not_pinned_for_that():
+    _, tracker = designs.parse_tracker("page-lock")
+    world = world_of()
+    assert trylock_page(world, page_of(world, 7))
+    assert said_pinned(tracker, world) == set()
+
+
+def test_mapcount_tells_pins_from_mappings():
+    _, tracker = designs.parse_tracker("mapcount")
+    world = world_of()
+    world.sys[R.PINS_IN_MAPCOUNT] = 1
+    page = page_of(world, 3)
+    page["_mapcount"] = 1023
+    assert said_pinned(tracker, world) == set()
+    call("pin", tracker, world, 3)
+    assert page["_mapcount"] == 1024
+    assert said_pinned(tracker, world) == {3}
+    page["_mapcount"] -= 1024  # unmapped by everybody
+    assert said_pinned(tracker, world) == {3}
+    call("unpin", tracker, world, 3, -1)
+    assert page["_mapcount"] == -1
+    assert said_pinned(tracker, world) == set()
+
+
+def test_a_walk_finds_one_mapping_less_than_mapcount_for_each_pin():
+    """A process that unmaps the page after the walk, and before ``_mapcount`` is read, takes a pin's count away."""
+    _, tracker = designs.parse_tracker("mapcount")
+    world = world_of()
+    world.sys[R.PINS_IN_MAPCOUNT] = 1
+    call("pin", tracker, world, 3)
+    assert call("is_pinned_by_walk", tracker, world, 3, 1)
+    page_of(world, 3)["_mapcount"] -= 1
+    assert not call("is_pinned_by_walk", tracker, world, 3, 1)
+    assert said_pinned(tracker, world) == {3}
+
+
+def test_mapcount_leaves_anonymous_pages_alone():
+    _, tracker = designs.parse_tracker("mapcount")
+    world = world_of()
+    page_of(world, 3)["flags"] |= PG_ANON
+    before = world.page.copy()
+    call("pin", tracker, world, 3)
+    assert np.array_equal(world.page, before)
+    call("unpin", tracker, world, 3, -1)
+    assert np.array_equal(world.page, before)
+
+
+def test_the_first_unpin_clears_the_bit_of_a_pte():
+    _, tracker = designs.parse_tracker("pte-bit")
+    world = world_of()
+    before = world.page.copy()
+    for _ in range(2):
+        call("pin", tracker, world, 5)
+    assert said_pinned(tracker, world) == {5}
+    assert world.sys[R.PTE_UPDATE] == 2
+    call("unpin", tracker, world, 5, -1)
+    assert said_pinned(tracker, world) == set()  # one true pin is left
+    call("pin", tracker, world, 5)
+    call("page_freed", tracker, world, 5)
+    assert np.array_equal(world.page, before)
+
+
+def test_bounce_pin_knows_no_pins_and_counts_private_pages():
+    _, tracker = designs.parse_tracker("bounce-pin")
+    world = world_of()
+    before = world.page.copy()
+    call("pin", tracker, world, 5)
+    assert said_pinned(tracker, world) == set()
+    assert np.array_equal(world.page, before)
+    assert call("bytes_in_use", tracker, world) == 0
+    world.sys[R.PRIVATE_NOW] = 3
+    assert call("bytes_in_use", tracker, world) == 3 * 4096
 
 
 @pytest.mark.parametrize("kind,bytes_of_21", [("full", 21 * 4096 // 20), ("common", 21 * 64)])

@@ -428,6 +428,24 @@ def into_bounce_page(world, page):
     page["flags"] = flags
 module._land = into_bounce_page
 """,
+    "a-page-lock-for-own-pages": """
+from workbench.mm import bio as module
+module.pins_by_lock = lambda *_: False
+""",
+    "kept-as-mapped-for-good": """
+from workbench.mm import reclaim as module
+putback = module.putback
+def remember(world, t):
+    kept = world.task[t]["error"].copy()
+    putback(world, t)
+    world.task[t]["error"] = kept
+from workbench import steps
+steps.reclaim.putback = remember
+""",
+    "the-bit-survives-its-pte": """
+from workbench.mm import i_mmap as module
+module.PTE_PINNED = 0
+""",
     "last-woken-runs-first": """
 from workbench import clock as module
 enqueue = module._enqueue
@@ -442,7 +460,8 @@ def test_mutants_are_caught(mutant):
     code = MUTANTS[mutant] + (
         "import test_twin\n"
         "designs = ['v4.17', 'kara-virtual-vma', 'tracker=bias,cleaning=wait,wait_asks=once']\n"
-        "designs += ['tracker=bias,cleaning=bounce']\n"
+        "designs += ['tracker=bias,cleaning=bounce', 'viro-page-lock', 'tracker=mapcount,cleaning=skip']\n"
+        "designs += ['tracker=pte-bit,cleaning=skip']\n"
         "found = [test_twin.differences('direct-io', d, 1, test_twin.CLEANED) for d in designs]\n"
         "print('CAUGHT' if any(found) else 'MISSED')\n"
     )
