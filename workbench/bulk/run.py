@@ -9,6 +9,7 @@ import pandas as pd
 from workbench.accelerate import jit
 from workbench.bulk import moving, setup, tick, tracking
 from workbench.bulk import registers as S
+from workbench.bulk.dirty import set_limits
 from workbench.bulk.lru import end_of
 from workbench.bulk.regions import PAGES_PER_CALL, begin
 from workbench.bulk.world import (
@@ -79,6 +80,7 @@ def run(p: dict[str, Any], design: Design, costs: CostTable, rng: np.random.Gene
     answers = tracking.learn(design.tracker, min(p["region_kib"] // 4, PAGES_PER_CALL))
     world = setup.new_world(p, design, answers, costs, rng, most)
     begin(world)
+    set_limits(world)
     samples = [_sample(world)]
     ticks = max(round(p["duration_s"] * PS_PER_S / int(world.sys[S.TICK])), 1)
     every = max(round(p["sample_s"] * PS_PER_S / int(world.sys[S.TICK])), 1)
