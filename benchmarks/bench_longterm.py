@@ -62,7 +62,8 @@ def main():
     parser.add_argument("largest", type=int, nargs="?", default=26)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    simulate("rdma-longterm", DESIGNS[0], pages=4096, duration_s=1.0)  # compiles
+    for design in DESIGNS:
+        simulate("rdma-longterm", design, pages=4096, duration_s=1.0)  # compiles
     rows = []
     for order in range(SMALLEST, arguments.largest + 1, 2):
         for design in DESIGNS:

@@ -91,8 +91,8 @@ def sweep(names, x, values, **changes):
     return pd.DataFrame([row(run(d, **changes, **{x: v}), design=d, **{x: v}) for d in names for v in values])
 
 
-def caption(text=""):
-    return charts.caption("model", costs.DEFAULT, f"{PAGES * 4 // 1024} MiB of memory. {text}")
+def caption(text="", memory=f"{PAGES * 4 // 1024} MiB of memory. "):
+    return charts.caption("model", costs.DEFAULT, f"{memory}{text}")
 
 
 def save(name, made, parameters):
@@ -301,7 +301,8 @@ made = charts.lines(
     title="How long sync takes, by the size of memory", caption=caption(
         f"Half of the file pinned; disk {fixed['disk_mib_s']:g} MiB/s, threads {fixed['write_mib_s']:g}, devices "
         f"{fixed['transfer_mib_s']:g}. "
-        f"At {MACHINE['duration_s']:g} s: half of the syncs had not returned by the end."
+        f"At {MACHINE['duration_s']:g} s: half of the syncs had not returned by the end.",
+        memory="",
     ),
 )  # fmt: skip
 save("longterm_memory", made, MACHINE | {"pages": MEMORIES, "pinned_share": 0.5})
@@ -314,13 +315,14 @@ save("longterm_memory", made, MACHINE | {"pages": MEMORIES, "pinned_share": 0.5}
 
 # %%
 scale = pd.read_csv(Path(data_dir) / "longterm_scale.csv", comment="#")
+scale["memory"] = scale["pages"] * 4096
 scale["design"] = scale["design"].map(lambda d: "v4.17" if d == "v4.17" else "skip/skip")
 linear = scale[scale["design"] == "v4.17"].assign(design="in proportion")
 linear["cpu_seconds"] = linear["cpu_seconds"].iloc[0] * linear["pages"] / linear["pages"].iloc[0]
 recorded = (Path(data_dir) / "longterm_scale.csv").read_text().splitlines()[0].removeprefix("# ")
 made = charts.lines(
-    pd.concat([scale, linear]), "pages", "cpu_seconds", logx=True, logy=True, yunit="s",
-    xlabel="pages", title="CPU time of a simulated hour", ylabel="CPU time",
+    pd.concat([scale, linear]), "memory", "cpu_seconds", logx=True, logy=True, xunit="B", yunit="s",
+    xlabel="memory simulated, in pages of 4 KiB", title="CPU time of a simulated hour", ylabel="CPU time",
     caption=charts.caption("measured", None, recorded + "."),
 )  # fmt: skip
 save("longterm_scale", made, {"recorded": recorded})
