@@ -124,6 +124,7 @@ def flusher(world):
         end = min((sys[S.FLUSH_INODE] + 1) * sys[S.INODE_PAGES], sys[S.FILE])
         page, n = next_run(world, DIRTY, sys[S.FLUSH_PAGE], end)
         if n == 0:
+            sys[S.FLUSH_WAITS] = 0  # the page that it waited for may have been written by sync
             leave_inode(world, sys[S.FLUSH_INODE])
             next_inode(world, sys[S.FLUSH_INODE] + 1)
             continue
@@ -226,6 +227,7 @@ def write_tagged(world):
         page, n = next_run(world, TOWRITE, sys[S.SYNC_PAGE], sys[S.FILE])
         if n == 0:
             sys[S.SYNC_ON], sys[S.SYNC_PAGE] = WAITING, 0
+            sys[S.SYNC_WAITS] = 0  # the page that it waited for may have been written by the flusher
             return
         if test(world.bit, WRITEBACK, page):
             return  # folio_wait_writeback
