@@ -26,7 +26,7 @@
 # sync every 30 s. How long writers are held up, whether sync returns, what a crash would lose, and what is written
 # in vain.
 #
-# **What it assumes** (docs/model.md, section 11). One disk; registration takes no time and dirties every page;
+# **What it assumes** (docs/model.md, section 12). One disk; registration takes no time and dirties every page;
 # regions do not overlap; rates in proportion to memory: per 4 GiB the disk writes 512 MiB/s, threads want 64 MiB/s and
 # devices write 128 MiB/s. A lease's grace is 10 s. Nothing here is measured.
 
@@ -66,8 +66,10 @@ DESIGNS = {
     "refuse (v6.5)": f"{COMMON},cleaning=ignore,longterm=refuse",
     "lease, skip/wait": f"{COMMON},cleaning=skip/wait,longterm=lease",
     "notifier": "tracker=none,cleaning=ignore,longterm=notifier",
+    "private pages (2018-01)": "tracker=bounce-pin,cleaning=ignore",
+    "page lock (Viro)": "viro-page-lock",
 }
-SOURCES = ["Kara 2018-06-20, June 2018", "docs/model.md section 11"]
+SOURCES = ["Kara 2018-06-20, June 2018", "docs/model.md section 12"]
 
 
 def run(design, **changes):

@@ -1,4 +1,4 @@
-"""`rdma-longterm` page by page, in plain Python with sets and lists, written from docs/model.md §11.
+"""`rdma-longterm` page by page, in plain Python with sets and lists, written from docs/model.md §12.
 
 It takes from the package the parameters, the design's parts, the costs and what a tracker answers, and no step.
 """
@@ -64,6 +64,13 @@ class Longterm:
         self.syncing, self.next_sync, self.latency = None, self.ps("sync_s"), []
         self.told = "rdma" in self.design.pins
         self.rule = self.design.longterm
+        self.private, self.has_private = set(), False
+        if self.design.tracker_name == "bounce-pin" and "notifier" not in self.rule:
+            self.has_private = True
+        self.policy = {"none": self.design.none, "all": self.design.all, "reclaim": self.design.reclaim}
+        self.asks_before = self.design.reclaim_asks == "before"
+        if self.design.tracker_name == "page-lock" and self.told:
+            self.policy, self.asks_before = {"none": "wait", "all": "wait", "reclaim": "skip"}, True
         self.off_lru = (self.told and answers.off_lru) or p["mlocked"] == "yes"
         self.state = ["away"] * self.regions
         self.due = [0] * self.regions
@@ -175,8 +182,13 @@ class Longterm:
             if self.state[r] == "held" and not self.p["hold_s"]:
                 self.due[r] = math.inf
             return
+        unwilling = self.state[r] == "notified" and not self.cooperative[r]
+        if unwilling and self.design.lease != "revoke":
+            self.tally("LEASES_KEPT")
+            self.state[r], self.due[r] = "kept", self.now + self.ps("hold_s") if self.p["hold_s"] else math.inf
+            return
         self.release(r)
-        killed = self.state[r] == "notified" and not self.cooperative[r]
+        killed = unwilling
         if self.state[r] == "notified":
             self.tally("REVOKED" if killed else "RETURNED")
         if killed or self.p["away_s"] < 0:
@@ -186,7 +198,8 @@ class Longterm:
 
     def register(self, r):
         notifier, migrate, holder = "notifier" in self.rule, "migrate-first" in self.rule, r % self.p["holders"]
-        if not notifier:
+        no_pin = notifier or self.has_private
+        if not no_pin:
             limit = self.p["memlock_mib"]
             over = limit and self.locked[holder] + self.size > round(limit * 256)
             if "refuse" in self.rule or over or (migrate and self.outside < self.size):
@@ -199,6 +212,7 @@ class Longterm:
             self.target.add(q)
             if notifier:
                 self.device.add(q)
+            if no_pin:
                 continue
             self.pinned.add(q)
             self.tally("PINS")
@@ -208,7 +222,7 @@ class Longterm:
                 self.says.add(q)
             if self.off_lru:
                 self.unlist(self.head_of(q))
-        if not notifier:
+        if not no_pin:
             self.locked[holder] += self.size
             self.outside -= self.size if migrate else 0
         return True
@@ -218,6 +232,15 @@ class Longterm:
         self.target.difference_update(pages)
         if "notifier" in self.rule:
             self.device.difference_update(pages)
+            return
+        if self.has_private:
+            for q in pages:
+                if q in self.private:
+                    if q not in self.writable:
+                        self.write_fault(q)
+                    self.private.remove(q)
+                    self.newer.add(q)
+                    self.fresh.add(q)
             return
         for q in pages:
             if self.p["dirty_on_release"] == "yes":
@@ -247,6 +270,12 @@ class Longterm:
         targets = sorted(self.target)
         while targets and left:
             page = next((q for q in targets if q >= self.transfer_page), targets[0])
+            self.tally("DEVICE_WRITES")
+            self.transfer_page = page + 1
+            left -= 1
+            if self.has_private:
+                self.private.add(page)
+                continue
             if "notifier" in self.rule:
                 if page not in self.device:
                     if page not in self.writable:
@@ -257,9 +286,6 @@ class Longterm:
                 self.tally("UNSTABLE_WRITE")
             self.newer.add(page)
             self.fresh.add(page)
-            self.tally("DEVICE_WRITES")
-            self.transfer_page = page + 1
-            left -= 1
 
     # ---- reader and reclaim
 
@@ -313,11 +339,8 @@ class Longterm:
         if head in self.writeback or head in self.referenced:
             self.referenced.discard(head)
             return self.activate(head)
-        for q in pages:
-            if q in self.pinned:
-                self.break_lease(q)
-        asks = self.design.reclaim != "ignore" and self.says_yes(head)
-        if asks and self.design.reclaim_asks == "before":
+        asks = self.policy["reclaim"] != "ignore" and self.says_yes(head)
+        if asks and self.asks_before:
             self.tally("KEPT_PINNED", self.folio)
             return self.activate(head)
         self.writable.difference_update(pages)
@@ -417,7 +440,14 @@ class Longterm:
             return self.write(job, head, policy, room)
         if self.design.order == "write-protect-first":
             self.writable.difference_update(self.pages_of(head))
+        if policy == "wait" and self.design.lease == "fail":
+            first = min((q for q in self.pages_of(head) if q in self.pinned), default=None)
+            if first is not None and self.state[first // self.stride] == "kept":
+                policy = "report"
         if policy == "wait":
+            for q in self.pages_of(head):
+                if q in self.pinned:
+                    self.break_lease(q)
             if job["waits"] != head:
                 self.tally("WAITED")
             job["waits"] = head
@@ -454,7 +484,7 @@ class Longterm:
                 continue
             if head in self.writeback:
                 self.look(job)
-            elif not self.visit(job, head, self.design.none, self.room * 3 // 4):
+            elif not self.visit(job, head, self.policy["none"], self.room * 3 // 4):
                 return
             job["waits"] = None
             job["page"] = head + self.folio
@@ -480,11 +510,7 @@ class Longterm:
                 break
             if head in self.writeback:
                 return
-            done = self.visit(job, head, self.design.all, self.room)
-            for q in self.pages_of(head):
-                if q in self.pinned:
-                    self.break_lease(q)
-            if not done:
+            if not self.visit(job, head, self.policy["all"], self.room):
                 return
             job["waits"] = None
             job["page"] = head + self.folio

@@ -76,8 +76,11 @@ TRACKERS = (
     "lru-count",
     "vma-common:release=count",
     "vma-common:release=split:early_exit=yes",
+    "page-lock",
+    "mapcount",
+    "bounce-pin",
 )
-RULES = ("allow", "allow", "allow", "refuse", "migrate-first", "lease", "lease", "notifier")
+RULES = ("allow", "allow", "allow", "refuse", "migrate-first", "lease", "lease,lease=fail", "notifier")
 
 designs_of = st.builds(
     lambda tracker, none, all_, reclaim, order, asks, bounce, rule: (
@@ -129,7 +132,8 @@ def test_twin(design, parameters, seed):
         (W.DIRTY, twin.dirty), (W.TOWRITE, twin.towrite), (W.WRITEBACK, twin.writeback), (W.BOUNCED, twin.bounced),
         (W.WRITABLE, twin.writable), (W.DEVICE, twin.device), (W.TARGET, twin.target), (W.PINNED, twin.pinned),
         (W.SAYS, twin.says), (W.NEWER, twin.newer), (W.FRESH, twin.fresh), (W.RESIDENT, twin.resident),
-        (W.STREAM, twin.stream), (W.ASKED, {q for q in range(twin.pages) if twin.says_yes(twin.head_of(q))}),
+        (W.STREAM, twin.stream), (W.PRIVATE, twin.private),
+        (W.ASKED, {q for q in range(twin.pages) if twin.says_yes(twin.head_of(q))}),
     ):  # fmt: skip
         assert pages_with(world, row) == pages, tuple(W.PROPERTIES)[row]
     assert (list_of(world, W.ON_INACTIVE), list_of(world, W.ON_ACTIVE)) == (twin.inactive, twin.active)

@@ -9,7 +9,7 @@ from workbench.accelerate import jit
 from workbench.bulk import registers as S
 from workbench.bulk.bits import count, equal_run, fill, merge, next_set, test, wipe
 from workbench.bulk.disk import submit
-from workbench.bulk.regions import break_leases
+from workbench.bulk.regions import break_leases, lease_is_kept
 from workbench.bulk.world import (
     ASKED,
     BOUNCED,
@@ -22,7 +22,7 @@ from workbench.bulk.world import (
     WRITEBACK,
     afford,
 )
-from workbench.policies import BOUNCE, IGNORE, REPORT, WAIT, WRITE_KEEP_DIRTY
+from workbench.policies import BOUNCE, IGNORE, LEASE_FAIL, REPORT, WAIT, WRITE_KEEP_DIRTY
 
 IDLE, WRITING, WAITING = range(3)  # SYNC_ON
 
@@ -94,7 +94,11 @@ def visit(world, policy, clock, room, waits, first, n):
         return done
     if policy == WRITE_KEEP_DIRTY or policy == BOUNCE:
         return write_out(world, clock, room, first, n, policy)
+    if policy == WAIT and sys[S.LEASE_END] == LEASE_FAIL and lease_is_kept(world, first, sys[S.FOLIO]):
+        policy, n = REPORT, min(n, sys[S.FOLIO])
     if policy == WAIT:
+        if sys[S.LEASE]:
+            break_leases(world, first, sys[S.FOLIO])
         if sys[waits] != first + 1:
             sys[waits] = first + 1
             sys[S.WAITED] += 1
@@ -234,8 +238,6 @@ def write_tagged(world):
         reported = sys[S.REPORTED]
         done = visit(world, sys[S.POLICY_ALL], S.SYNC_TIME, sys[S.QUEUE], S.SYNC_WAITS, page, n)
         sys[S.SYNC_ERROR] |= sys[S.REPORTED] > reported
-        if sys[S.LEASE]:
-            break_leases(world, page, max(done, sys[S.FOLIO]))
         if done == 0:
             return
         sys[S.SYNC_WAITS] = 0

@@ -9,7 +9,6 @@ from workbench.accelerate import jit
 from workbench.bulk import registers as S
 from workbench.bulk.bits import count, fill, next_clear, test, wipe
 from workbench.bulk.lru import end_of, lru_add, lru_del
-from workbench.bulk.regions import break_leases
 from workbench.bulk.world import (
     ASKED,
     DEVICE,
@@ -87,8 +86,6 @@ def shrink(world, folio):
         activate(world, folio)
         return
     pinned = count(bit, PINNED, first, n) > 0
-    if pinned and sys[S.LEASE]:
-        break_leases(world, first, n)
     asks = sys[S.POLICY_RECLAIM] != IGNORE and test(bit, ASKED, first)
     if asks and sys[S.RECLAIM_BEFORE]:
         sys[S.KEPT_PINNED] += n

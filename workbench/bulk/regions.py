@@ -1,9 +1,9 @@
 """Memory regions: registered, written to by devices, given back or taken away.
 
 v6.12 drivers/infiniband/core/umem.c: ib_umem_get (pinned in calls of a page full of pointers, 512), __ib_umem_release.
-Rules for long-term pins: see `policies.LONGTERM`. Leases: Weiny 2019-06-05 and 2019-09-23 (a holder without F_UNBREAK
-that does not let go is killed); notifier: on-demand paging, v6.12 drivers/infiniband/core/umem_odp.c.
-Registration takes no time, and is not held up by balance_dirty_pages (assumed).
+Rules for long-term pins: see `policies.LONGTERM`. Leases: Weiny 2019-06-05 and 2019-09-23, and `policies.LEASE_END`
+for a holder that does not let go; who waits for a pinned page has its holder told. Notifier: on-demand paging, v6.12
+drivers/infiniband/core/umem_odp.c. Registration takes no time, and is not held up by balance_dirty_pages (assumed).
 """
 
 from workbench.accelerate import jit
@@ -20,18 +20,21 @@ from workbench.bulk.world import (
     FRESH,
     GONE,
     HELD,
+    KEPT,
     NEVER,
     NEWER,
     NOTIFIED,
     OFF,
     ON_INACTIVE,
     PINNED,
+    PRIVATE,
     SAYS,
     TARGET,
     WRITABLE,
     WRITEBACK,
     take_due,
 )
+from workbench.policies import LEASE_REVOKE
 
 PAGES_PER_CALL = 512
 
@@ -75,8 +78,14 @@ def turn(world, r):
             sys[S.REFUSED] += 1
             world.region[r], world.region_due[r] = GONE, NEVER
         return
+    unwilling = state == NOTIFIED and not world.cooperative[r]
+    if unwilling and sys[S.LEASE_END] != LEASE_REVOKE:
+        sys[S.LEASES_KEPT] += 1
+        world.region[r] = KEPT
+        world.region_due[r] = sys[S.NOW] + sys[S.HOLD] if sys[S.HOLD] > 0 else NEVER
+        return
     release(world, r)
-    killed = state == NOTIFIED and not world.cooperative[r]
+    killed = unwilling
     if state == NOTIFIED:
         sys[S.REVOKED if killed else S.RETURNED] += 1
     if killed or sys[S.AWAY_FOR] < 0:
@@ -95,7 +104,7 @@ def in_movable(sys, r):
 def may_register(world, r):
     """Whether the kernel pins the region for its holder."""
     sys = world.sys
-    if sys[S.NOTIFIER]:
+    if sys[S.NOTIFIER] or sys[S.PRIVATE_PAGES]:
         return True
     if sys[S.REFUSE]:
         return False
@@ -120,6 +129,8 @@ def register(world, r):
     sys[S.TARGETS_MAX] = max(sys[S.TARGETS_MAX], sys[S.TARGETS])
     if sys[S.NOTIFIER]:
         fill(bit, DEVICE, first, n)
+        return
+    if sys[S.PRIVATE_PAGES]:
         return
     fill(bit, PINNED, first, n)
     sys[S.PINS] += n
@@ -146,6 +157,9 @@ def release(world, r):
     if sys[S.NOTIFIER]:
         wipe(bit, DEVICE, first, n)
         return
+    if sys[S.PRIVATE_PAGES]:
+        copy_back(world, first, n)
+        return
     if sys[S.DIRTY_ON_RELEASE]:
         page = next_clear(bit, DIRTY, first, first + n)
         while page < first + n:
@@ -164,6 +178,27 @@ def release(world, r):
             wipe(bit, ASKED, start, sys[S.FOLIO])
         if world.folio[folio] & 3 == OFF and count(bit, PINNED, start, sys[S.FOLIO]) == 0:
             lru_add(world, folio, ON_INACTIVE)
+
+
+@jit
+def copy_back(world, first, n):
+    """What devices have written to private pages goes to the file's, as by a thread's write."""
+    bit = world.bit
+    page = next_set(bit, PRIVATE, first, first + n)
+    while page < first + n:
+        if not test(bit, WRITABLE, page):
+            write_fault(world, page)
+        fill(bit, NEWER, page, 1)
+        fill(bit, FRESH, page, 1)
+        page = next_set(bit, PRIVATE, page + 1, first + n)
+    wipe(bit, PRIVATE, first, n)
+
+
+@jit
+def lease_is_kept(world, first, n):
+    """Whether the pages are pinned under a lease that its holder would not give back."""
+    page = next_set(world.bit, PINNED, first, first + n)
+    return page < first + n and world.region[page // world.sys[S.STRIDE]] == KEPT
 
 
 @jit
@@ -206,15 +241,18 @@ def transfer(world):
             sys[S.TRANSFER_PAGE] = 0
             continue
         n = min(next_clear(bit, TARGET, page, min(page + sys[S.MOST], sys[S.FILE])) - page, left)
+        sys[S.DEVICE_WRITES] += n
+        sys[S.TRANSFER_PAGE] = page + n
+        left -= n
+        if sys[S.PRIVATE_PAGES]:
+            fill(bit, PRIVATE, page, n)
+            continue
         if sys[S.NOTIFIER]:
             fault_back(world, page, n)
         else:
             sys[S.UNSTABLE_WRITE] += count_without(bit, WRITEBACK, BOUNCED, page, n)
         fill(bit, NEWER, page, n)
         fill(bit, FRESH, page, n)
-        sys[S.DEVICE_WRITES] += n
-        sys[S.TRANSFER_PAGE] = page + n
-        left -= n
 
 
 @jit

@@ -19,11 +19,13 @@ from workbench.bulk.world import (
     DIRTY,
     FRESH,
     HELD,
+    KEPT,
     NEWER,
     NOTIFIED,
     ON_ACTIVE,
     ON_INACTIVE,
     PINNED,
+    PRIVATE,
     PS_PER_S,
     RESIDENT,
     SAYS,
@@ -133,8 +135,8 @@ def _sample(world: World) -> tuple[int, ...]:
         int(sys[S.BACKGROUND]),
         int(sys[S.PINS] - sys[S.UNPINS]),
         _pages(world, DIRTY, ASKED) if left else 0,
-        _pages(world, NEWER) * PAGE_SIZE,
-        _pages(world, FRESH, without=DIRTY) * PAGE_SIZE,
+        (_pages(world, NEWER) + _pages(world, PRIVATE, without=NEWER)) * PAGE_SIZE,
+        (_pages(world, FRESH, without=DIRTY) + _pages(world, PRIVATE)) * PAGE_SIZE,
         int(sys[S.THROTTLED]),
         int(sys[S.FREE]),
         int(sys[S.BOUNCED_NR]),
@@ -174,7 +176,7 @@ def _metrics(world: World, series: pd.DataFrame, answers: tracking.Answers) -> d
         "extra_write_share": _per(count["EXTRA_WRITES"], count["WRITEPAGE"]),
         "scanned_per_freed": _per(count["RECLAIM_PAGE"], count["FREED"]),
         "bounce_bytes_max": int(sys[S.BOUNCED_MAX]) * PAGE_SIZE,
-        "tracking_bytes_max": 0 if sys[S.NOTIFIER] or not sys[S.SAYS_PINNED] else int(calls) * answers.call_bytes,
+        "tracking_bytes_max": _tracking_bytes(sys, int(calls), answers),
         "blocks": passed.blocks,
         "blocks_blocked": passed.blocked,
         "blocks_pages_moved": passed.pages,
@@ -190,6 +192,13 @@ PERCENTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 def _percentile(ordered: np.ndarray, share: float) -> float:
     """Smallest value that this share does not exceed; infinite where it has not returned."""
     return float(ordered[max(math.ceil(share * len(ordered)), 1) - 1]) if len(ordered) else math.nan
+
+
+def _tracking_bytes(sys: np.ndarray, calls: int, answers: tracking.Answers) -> int:
+    """Most memory of the tracker's own: of its objects, or of private pages."""
+    if sys[S.PRIVATE_PAGES]:
+        return int(sys[S.TARGETS_MAX]) * PAGE_SIZE
+    return 0 if sys[S.NOTIFIER] or not sys[S.SAYS_PINNED] else calls * answers.call_bytes
 
 
 def _per(total: int, n: int) -> float:
@@ -222,7 +231,7 @@ def check(world: World) -> None:
         "active pages": (int(sys[S.ACTIVE]), folio * _listed(world, ON_ACTIVE)),
         "regions": (
             int(sys[S.TARGETS]),
-            int(((world.region == HELD) | (world.region == NOTIFIED)).sum() * sys[S.REGION_PAGES]),
+            int(np.isin(world.region, (HELD, NOTIFIED, KEPT)).sum() * sys[S.REGION_PAGES]),
         ),
     }
     for what, (expected, found) in equal.items():
@@ -241,6 +250,7 @@ WITHIN = (
     ("pages that a device maps and no thread may write to", DEVICE, WRITABLE),
     ("pinned pages that are not in a region", PINNED, TARGET),
     ("pinned pages that are not in memory", PINNED, RESIDENT),
+    ("private pages that are not in a region", PRIVATE, TARGET),
     ("dirty pages that are not in memory", DIRTY, RESIDENT),
     ("streamed pages that are not in memory", STREAM, RESIDENT),
     ("changed pages that are not newer than disk", FRESH, NEWER),

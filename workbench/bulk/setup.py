@@ -12,7 +12,9 @@ from workbench.bulk.world import AWAY, NEVER, ON_INACTIVE, PROPERTIES, PS_PER_S,
 from workbench.costs import CostTable
 from workbench.designs import Design
 from workbench.errors import UsageError
-from workbench.policies import CLEANING
+from workbench.policies import CLEANING, LEASE_END, SKIP, WAIT
+from workbench.trackers.bounce_pin import BouncePin
+from workbench.trackers.protocol import LOCK_PAGE
 
 PAGES_PER_MIB = 256
 MOST = 1 << 15  # pages that are handled at once
@@ -164,16 +166,19 @@ def _rates(p: dict[str, Any], sizes: dict[str, int]) -> dict[str, int]:
 def _policies(p: dict[str, Any], design: Design, answers: Answers) -> dict[str, int]:
     number = {name: i for i, name in enumerate(CLEANING)}
     told = "rdma" in design.pins
+    by_lock = told and design.tracker.lock == LOCK_PAGE  # who wants a pinned page waits for its lock; reclaim does not
     return {
-        "POLICY_NONE": number[design.none],
-        "POLICY_ALL": number[design.all],
-        "POLICY_RECLAIM": number[design.reclaim],
+        "POLICY_NONE": WAIT if by_lock else number[design.none],
+        "POLICY_ALL": WAIT if by_lock else number[design.all],
+        "POLICY_RECLAIM": SKIP if by_lock else number[design.reclaim],
         "PROTECT_FIRST": design.order == "write-protect-first",
-        "RECLAIM_BEFORE": design.reclaim_asks == "before",
+        "RECLAIM_BEFORE": by_lock or design.reclaim_asks == "before",
         "BOUNCE_CLEANS": design.bounce_cleans,
         "REFUSE": "refuse" in design.longterm,
         "MIGRATE": "migrate-first" in design.longterm,
         "LEASE": "lease" in design.longterm,
+        "LEASE_END": list(LEASE_END).index(design.lease),
+        "PRIVATE_PAGES": isinstance(design.tracker, BouncePin) and "notifier" not in design.longterm,
         "NOTIFIER": "notifier" in design.longterm,
         "SAYS_PINNED": told and answers.pinned,
         "SAYS_RELEASED": told and answers.released,

@@ -13,6 +13,7 @@ from workbench import accelerate
 from workbench.mm import registers as R
 from workbench.mm.page import PG_LRU
 from workbench.scenarios.base import EMPTY_PLAN, new_world
+from workbench.trackers.mapcount import MapCount
 from workbench.trackers.protocol import (
     RANGE_BEFORE,
     bytes_in_use,
@@ -57,6 +58,7 @@ def learn(tracker: Any, pages: int) -> Answers:
     world, _ = new_world(
         pages=pages, nodes=8, bios=8, dios=1, cpus=1, submitters=1, plan=EMPTY_PLAN, ios=0, dirty=False
     )
+    world.sys[R.PINS_IN_MAPCOUNT] = isinstance(tracker, MapCount)
     said = np.zeros(5, np.int64)
     _compiled(tracker.__class__)(tracker, world, pages, said)
     pinned, released, unmapped, off_lru, call_bytes = (int(n) for n in said)
@@ -66,11 +68,7 @@ def learn(tracker: Any, pages: int) -> Answers:
 @cache
 def _compiled(tracker_class: Any) -> Any:
     """Compiled for a tracker's class, and kept on disk if it is one of the package's own."""
-    if not accelerate.JIT_ENABLED:
-        return _ask
-    return (accelerate.driver if tracker_class.__module__.startswith("workbench.") else accelerate.driver_uncached)(
-        _ask
-    )
+    return accelerate.driver_for(_ask, tracker_class)
 
 
 def _ask(tracker, world, pages, said):
@@ -86,10 +84,9 @@ def _ask(tracker, world, pages, said):
     said[0] = is_pinned(tracker, world, 0)
     said[3] = (world.page[0]["flags"] & PG_LRU) == 0
     said[4] = bytes_in_use(tracker, world)
-    mapcount = world.page[0]["_mapcount"]
-    world.page[0]["_mapcount"] = -1
+    world.page[0]["_mapcount"] -= 1  # its PTE is gone
     said[2] = is_pinned(tracker, world, 0)
-    world.page[0]["_mapcount"] = mapcount
+    world.page[0]["_mapcount"] += 1
     if tracker.when >= RANGE_BEFORE:
         unpin_range(tracker, world, world.sys[R.I_MMAP], 0, pages, handle)
     for p in range(pages):

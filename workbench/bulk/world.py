@@ -1,6 +1,6 @@
 """The world at scale: bitmaps, lists of folios, inodes, regions and the disk's queue, in a few arrays.
 
-One bit per page for each property below, so 14 bits; a byte and two 32-bit links per folio for the LRU lists. Regions
+One bit per page for each property below, so 15 bits; a byte and two 32-bit links per folio for the LRU lists. Regions
 do not overlap, so that a page has one long-term pin or none.
 """
 
@@ -25,16 +25,19 @@ PROPERTIES = {
     "DEVICE": "a device maps the page (notifier)",
     "TARGET": "a device may write to it: it is in a region that is registered",
     "PINNED": "a true pin (no tracker or policy reads it)",
+    "PRIVATE": "a region's private page holds what the page has not (bounce-pin; ghost)",
     "NEWER": "memory is newer than disk (ghost)",
     "FRESH": "changed since the last copy that went to disk (ghost)",
 }
 (
-    RESIDENT, STREAM, DIRTY, TOWRITE, WRITEBACK, BOUNCED, ASKED, SAYS, WRITABLE, DEVICE, TARGET, PINNED, NEWER, FRESH,
+    RESIDENT, STREAM, DIRTY, TOWRITE, WRITEBACK, BOUNCED, ASKED, SAYS, WRITABLE, DEVICE, TARGET, PINNED, PRIVATE,
+    NEWER, FRESH,
 ) = range(len(PROPERTIES))  # fmt: skip
 
 OFF, ON_INACTIVE, ON_ACTIVE = range(3)  # which list a folio is on
 REFERENCED = 4  # and this, if it was used since reclaim last looked
-AWAY, HELD, NOTIFIED, GONE = range(4)  # a region is not registered now, is, must be given back, or won't come back
+# A region is not registered now, is, must be given back, won't come back, or is held though it had to be given back.
+AWAY, HELD, NOTIFIED, GONE, KEPT = range(5)
 NEVER = 2**62
 PS_PER_S = 10**12
 

@@ -2,7 +2,7 @@
 
 "After phase 1 pinned pages will block page writeback and such system won't oops but will become unusable sooner
 rather than later" (Kara, June 2018). Threads write to the file, devices to the memory regions in it, a flusher and sync
-clean it, a reader streams past. It runs at scale (`workbench.bulk`; docs/model.md §11), so `explore` can't have it.
+clean it, a reader streams past. It runs at scale (`workbench.bulk`; docs/model.md §12), so `explore` can't have it.
 """
 
 from workbench.scenarios.base import Parameter
