@@ -4,12 +4,11 @@ A world at scale keeps no `struct page` for a tracker to write to. Its regions d
 released together; so an answer depends on nothing but whether the page is pinned, was pinned, or is mapped.
 """
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from workbench import accelerate
+from workbench.accelerate import driver_for, step
 from workbench.mm import registers as R
 from workbench.mm.page import PG_LRU
 from workbench.scenarios.base import EMPTY_PLAN, new_world
@@ -60,17 +59,12 @@ def learn(tracker: Any, pages: int) -> Answers:
     )
     world.sys[R.PINS_IN_MAPCOUNT] = isinstance(tracker, MapCount)
     said = np.zeros(5, np.int64)
-    _compiled(tracker.__class__)(tracker, world, pages, said)
+    driver_for(_ask, tracker.__class__)(tracker, world, pages, said)
     pinned, released, unmapped, off_lru, call_bytes = (int(n) for n in said)
     return Answers(bool(pinned), bool(released), bool(unmapped), bool(off_lru), call_bytes)
 
 
-@cache
-def _compiled(tracker_class: Any) -> Any:
-    """Compiled for a tracker's class, and kept on disk if it is one of the package's own."""
-    return accelerate.driver_for(_ask, tracker_class)
-
-
+@step
 def _ask(tracker, world, pages, said):
     handle = -1
     for p in range(pages):
