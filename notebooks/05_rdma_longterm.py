@@ -43,7 +43,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from workbench import charts, costs, simulate
+from workbench import anchors, charts, costs, simulate
 from workbench.provenance import provenance
 
 folder = Path(figures_dir)
@@ -284,6 +284,16 @@ leased = pd.concat([
 leased.set_index(["grace", "holders_release"])[["throttled_share", "returned", "sync_s", "notified", "revoked"]].round(
     3
 )
+
+# %% [markdown]
+# ## What a copy costs
+#
+# Hellwig, 2026-01-14, 20260114074145.3396036-1-hch: direct IO with bounced pages loses 18 % (reads) and 15 % (writes)
+# at 4 KiB, and nothing from 64 KiB on. Two of these figures set the cost table, the others are predictions: percent of
+# the throughput, or points of one CPU's time. That writeback pays as much for its copies is assumed.
+
+# %%
+anchors.bounced().round(1)
 
 # %% [markdown]
 # ## By the size of memory
