@@ -227,7 +227,7 @@ def test_bad_input():
         simulate("virtual-vma", "tracker=none", ranges=1_000_000, range_pages=4096)
     with pytest.raises(UsageError, match="no small world"):
         explore("virtual-vma", "v4.17")
-    with pytest.raises(UsageError, match="no small world"):
+    with pytest.raises(UsageError, match="follows no schedule"):
         simulate("virtual-vma", "v4.17", schedule=[])
     with pytest.raises(UsageError, match="no small world"):
         matrix.build(["v4.17"], ["virtual-vma"])

@@ -237,7 +237,7 @@ def _policies() -> list[_Entry]:
 
 
 def _scenarios() -> list[_Entry]:
-    from workbench.scenarios import AT_SCALE, SCENARIOS
+    from workbench.scenarios import ALL
 
     return [
         _Entry(
@@ -258,7 +258,7 @@ def _scenarios() -> list[_Entry]:
                 for p in scenario.PARAMETERS
             ],
         )
-        for name, scenario in (SCENARIOS | AT_SCALE).items()
+        for name, scenario in ALL.items()
     ]
 
 
@@ -385,10 +385,10 @@ def _follow(arguments: argparse.Namespace) -> "Result":
 
 def _run_by_the_clock(arguments: argparse.Namespace) -> list["Result"]:
     from workbench import simulate
-    from workbench.scenarios import AT_SCALE, SCENARIOS
+    from workbench.scenarios import ALL
     from workbench.scenarios.base import check_parameters
 
-    known = SCENARIOS | AT_SCALE
+    known = ALL
     if arguments.scenario is None:
         arguments.parser.error("the following arguments are required: SCENARIO")
     if arguments.hazard:

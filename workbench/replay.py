@@ -73,8 +73,6 @@ def small_world(scenario: str, design: str | designs.Design, parameters: dict[st
         raise UsageError(f"scenario {scenario!r}: {nearest(scenario, SCENARIOS)}")
     chosen = designs.parse(design) if isinstance(design, str) else design
     module: Any = SCENARIOS[scenario]
-    if not hasattr(module, "SMALL"):
-        raise UsageError(f"scenario {scenario}: it has no small world, and no steps to take in order; simulate has it")
     rng = np.random.Generator(np.random.PCG64(0))
     setup, complete = module.build(module.SMALL | parameters, rng, chosen.tracker.when >= RANGE_BEFORE)
     world = setup.world

@@ -6,7 +6,7 @@ A small world may also be run in a given order (`scheduled`): so a counterexampl
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -23,7 +23,7 @@ from workbench.mm.packing import MAX_PAGES
 from workbench.mm.page import BOUNCED, FLAGS, PG_CACHED, PG_LOCKED, PG_LRU, PG_PRIVATE, PG_WRITEBACK, TAG_WRITEBACK
 from workbench.mm.programs import M_IDLE, PROGRAMS, RDMA_PROGRAM, step_name
 from workbench.mm.world import DEAD, IDLE, RUNNABLE, SLEEPING, WAIT_FORK, WAITING, WAITS, World, bucket_values
-from workbench.scenarios import AT_SCALE, SCENARIOS
+from workbench.scenarios import ALL, OWN_DRIVER, SCENARIOS
 from workbench.scenarios.base import Setup, apply_design, check_parameters
 from workbench.trackers.protocol import LOCK_OWN, LOCK_PAGE, LOCK_ZONE, RANGE_BEFORE, SPINLOCKS, is_pinned
 from workbench.trackers.virtual_vma import COUNT, SPLIT
@@ -140,21 +140,19 @@ def simulate(
     ConservationError
         If at rest pins, references, ranges or bios do not add up.
     """
-    if scenario not in SCENARIOS | AT_SCALE:
-        raise UsageError(f"scenario {scenario!r}: {nearest(scenario, SCENARIOS | AT_SCALE)}")
+    if scenario not in ALL:
+        raise UsageError(f"scenario {scenario!r}: {nearest(scenario, ALL)}")
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed {seed}: it goes from 0 to 2**63 - 1")
-    if scenario in AT_SCALE:
+    if scenario in OWN_DRIVER:
         if schedule is not None:
-            raise UsageError(f"scenario {scenario}: it runs at scale and by ticks, so it follows no schedule")
-        return _at_scale(scenario, design, seed, pages_per_step, cost_table, parameters)
+            raise UsageError(f"scenario {scenario}: it has no steps, so it follows no schedule")
+        return _DRIVERS[scenario](design, seed, pages_per_step, cost_table, parameters)
     if schedule is not None:
         if pages_per_step > 1:
             raise UsageError(f"pages_per_step={pages_per_step}: a schedule has steps of one page")
         return _by_schedule(scenario, design, seed, list(schedule), cost_table, parameters)
     chosen = designs.parse(design)
-    if hasattr(SCENARIOS[scenario], "run"):  # it has a driver of its own
-        return SCENARIOS[scenario].run(chosen, parameters, seed, cost_table, Result)
     streams = [np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(seed).spawn(2)]
     setup, complete = SCENARIOS[scenario].build(parameters, streams[0], chosen.tracker.when >= RANGE_BEFORE)
     tracker = chosen.tracker
@@ -195,13 +193,18 @@ def simulate(
     )
 
 
-def _at_scale(
-    scenario: str, design: str, seed: int, most: int, cost_table: costs.CostTable, parameters: dict[str, Any]
-) -> Result:
-    """Run a scenario of `AT_SCALE`: no CPUs, locks or steps; its counters are those that its world keeps."""
+def _shared_tree(design: str, seed: int, most: int, cost_table: costs.CostTable, parameters: dict[str, Any]) -> Result:
+    """Run `virtual-vma`: operations on a tree, each by itself."""
+    run: Callable[..., Result] = OWN_DRIVER["virtual-vma"].run
+    return run(designs.parse(design), parameters, seed, cost_table, Result)
+
+
+def _at_scale(design: str, seed: int, most: int, cost_table: costs.CostTable, parameters: dict[str, Any]) -> Result:
+    """Run `rdma-longterm`: no CPUs, locks or steps; its counters are those that its world keeps."""
     from workbench.bulk import run  # compiled code that the other scenarios have no use for
 
-    complete = check_parameters(scenario, AT_SCALE[scenario].PARAMETERS, parameters)
+    scenario = "rdma-longterm"
+    complete = check_parameters(scenario, OWN_DRIVER[scenario].PARAMETERS, parameters)
     rng = np.random.Generator(np.random.PCG64(seed))
     outcome = run.run(complete, designs.parse(design), cost_table, rng, most)
     return Result(
@@ -221,6 +224,9 @@ def _at_scale(
             scenario=scenario, design=design, parameters=complete, seed=seed, costs=cost_table
         ),
     )
+
+
+_DRIVERS = {"virtual-vma": _shared_tree, "rdma-longterm": _at_scale}
 
 
 def _by_schedule(

@@ -25,11 +25,11 @@ SCENARIOS = {
         truncate_dax,
         wide_map,
         cma,
-        virtual_vma,
     )
 }
-# Those that run at scale (`workbench.bulk`): `simulate` only, since they have no small world.
-AT_SCALE = {scenario.NAME: scenario for scenario in (rdma_longterm,)}
+# Those without step programs, which `simulate` runs by a driver of their own.
+OWN_DRIVER = {scenario.NAME: scenario for scenario in (virtual_vma, rdma_longterm)}
+ALL = SCENARIOS | OWN_DRIVER
 
 
 def require_small_world(name: str) -> None:
@@ -38,7 +38,7 @@ def require_small_world(name: str) -> None:
     Raises
     ------
     UsageError
-        For one of `AT_SCALE`.
+        For one of `OWN_DRIVER`.
     """
-    if name in AT_SCALE:
-        raise UsageError(f"scenario {name}: it runs at scale and has no small world to explore; `simulate` it")
+    if name in OWN_DRIVER:
+        raise UsageError(f"scenario {name}: it has no steps, and no small world to explore; `simulate` it")
