@@ -16,10 +16,9 @@
 #
 # **The claim.** "After phase 1 pinned pages will block page writeback and such system won't oops but will become
 # unusable sooner rather than later" (Jan Kara, June 2018): so long-term holders would have to be told to let go
-# (Kara, 2018-06-20). Others held that there is no point in writing a pinned page back, since it can change at any
-# instant (linux-kernel, January 2023, 2301.2/10017), that such pins of files should be refused (Stoakes, 2023-05-04,
-# merged in v6.5), put under leases (Weiny, 2019-06-05), or that pages should be bounced (Kara, 2023-02-09,
-# 20230209121046.25360-1-jack@suse.cz).
+# (Kara, 2018-06-20). Wilcox asked why a page that is pinned for DMA should be written at all: fsync should fail
+# (2018-07-09). Others proposed that such pins of files be refused (Stoakes, 2023-05-04, merged in v6.5), put under
+# leases (Weiny, 2019-06-05), or that pages be bounced (Kara, 2023-02-09, 20230209121046.25360-1-jack@suse.cz).
 #
 # **The experiment.** `rdma-longterm`: a machine 90 % of whose memory is a mapped file. Memory regions cover a share of
 # it, for ever unless told otherwise; devices write to them, threads write to the rest, the flusher comes every 5 s,
@@ -329,8 +328,10 @@ save("longterm_memory", made, MACHINE | {"pages": MEMORIES, "pinned_share": 0.5}
 scale = pd.read_csv(Path(data_dir) / "longterm_scale.csv", comment="#")
 scale["memory"] = scale["pages"] * 4096
 scale["design"] = scale["design"].map(lambda d: "v4.17" if d == "v4.17" else "skip/skip")
-linear = scale[scale["design"] == "v4.17"].assign(design="in proportion")
-linear["cpu_seconds"] = linear["cpu_seconds"].iloc[0] * linear["pages"] / linear["pages"].iloc[0]
+fits = {name: np.polyfit(np.log(d["pages"]), np.log(d["cpu_seconds"]), 1) for name, d in scale.groupby("design")}
+slope, offset = fits["v4.17"]
+linear = scale[scale["design"] == "v4.17"].assign(design=f"fit of v4.17: pages^{slope:.2f}")
+linear["cpu_seconds"] = np.exp(offset) * linear["pages"] ** slope
 recorded = (Path(data_dir) / "longterm_scale.csv").read_text().splitlines()[0].removeprefix("# ")
 made = charts.lines(
     pd.concat([scale, linear]), "memory", "cpu_seconds", logx=True, logy=True, xunit="B", yunit="s",

@@ -29,7 +29,7 @@ PRESETS = {
     "kara-virtual-vma": "tracker=vma-common:release=count,cleaning=skip/wait,isize=wait,longterm=refuse-dax",
     "viro-page-lock": "tracker=page-lock,cleaning=ignore,longterm=refuse-dax",
     "glisse-mapcount": "tracker=mapcount,cleaning=skip/bounce,longterm=refuse-dax,truncate=wait",
-    "weiny-leases": "tracker=none,cleaning=ignore,longterm=lease,lease=fail,truncate=wait",
+    "weiny-leases": "tracker=none,cleaning=ignore,longterm=lease+migrate-cma,lease=fail,truncate=wait",
     "v5.7": "tracker=bias,cleaning=ignore,pins=rdma,longterm=refuse-dax+migrate-cma,truncate=wait",
     "v6.1": "tracker=bias,cleaning=ignore,pins=rdma,ext4=warn,longterm=refuse-dax+migrate-first,fork=ask,truncate=wait",
     "v6.12": "tracker=bias,cleaning=ignore,reclaim=skip,reclaim_asks=after,ext4=warn,"
@@ -1538,6 +1538,8 @@ class Model:
 
     def leases_change(self):
         """One is gone, or is kept: who waits for a pin looks again."""
+        if not self.holders():
+            self.w.locks["lease_kept"] = 0
         for number in range(len(self.w.pages) if "lease" in self.d.longterm else 0):
             self.pin_ended(number)
 

@@ -235,9 +235,9 @@ class Longterm:
             return
         if self.has_private:
             for q in pages:
+                if q not in self.writable:
+                    self.write_fault(q)
                 if q in self.private:
-                    if q not in self.writable:
-                        self.write_fault(q)
                     self.private.remove(q)
                     self.newer.add(q)
                     self.fresh.add(q)
@@ -383,9 +383,12 @@ class Longterm:
 
     def writers(self):
         wanted = self.writes.due()
-        allowed, done = self.allowance(wanted), 0
-        while done < allowed and len(self.dirty) + len(self.writeback) < self.hard:
+        enough, done = len(self.dirty) + self.allowance(wanted), 0
+        while done < wanted:
             page = self.places[self.draws[self.drawn]]
+            too_much = len(self.dirty) >= enough or len(self.dirty) + len(self.writeback) >= self.hard
+            if page not in self.writable and too_much:
+                break
             self.drawn += 1
             done += 1
             if page not in self.writable:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_longterm import Longterm
 
-from workbench import costs, designs, explore, simulate
+from workbench import costs, designs, explore, hazards, simulate
 from workbench.accelerate import JIT_ENABLED
 from workbench.bulk import bits, run, setup, tick, tracking
 from workbench.bulk import registers as S
@@ -329,3 +329,24 @@ def test_a_broken_list_is_told():
     world.before[5] = 9
     with pytest.raises(ConservationError, match="inactive"):
         run.check(world)
+
+
+# ---- who is stuck
+
+
+@pytest.mark.parametrize(
+    ("design", "given", "stuck"),
+    [
+        ("tracker=bias,cleaning=skip/skip", {}, ["writer waits for dirty pages to become fewer"]),
+        ("tracker=bias,cleaning=write-keep-dirty", {}, ["writer waits for dirty pages to become fewer"]),
+        ("tracker=bias,cleaning=bounce,bounce=reserve", {}, []),
+        ("tracker=bias,cleaning=skip/wait", {"write_mib_s": 0.0}, ["sync waits for a pin to go away"]),
+        ("tracker=bias,cleaning=skip/wait", {"hold_s": 15.0}, []),  # it is given back one day
+        ("tracker=bias,cleaning=skip/skip", {"pinned_share": 0.1}, []),  # below the limit
+    ],
+)
+def test_only_what_nothing_ends_is_a_stall(design, given, stuck):
+    machine = {"pages": 4096, "region_kib": 64, "duration_s": 70.0, "transfer_mib_s": 8.0}
+    result = simulate(NAME, design, **machine | given)
+    assert result.stuck == stuck
+    assert hazards.found(result)["stall"] == len(stuck)

@@ -460,6 +460,7 @@ def _print_results(outcomes: Sequence["Result"], walk: bool) -> None:
     from workbench import hazards
     from workbench.mm.registers import COUNTERS
     from workbench.results import UNITS
+    from workbench.scenarios import OWN_DRIVER
 
     first = outcomes[0]
     how = f"schedule of {len(first.log)} steps" if first.by_schedule else f"seed {first.seed}"
@@ -473,7 +474,10 @@ def _print_results(outcomes: Sequence["Result"], walk: bool) -> None:
     counters = [_Row(n, [o.counters[n] for o in outcomes], text) for n, text in COUNTERS.items()]
     _print_table("counter", [row for row in counters if any(row.values)], outcomes)
     met = [hazards.found(o) for o in outcomes]
-    _print_table("hazard", [_Row(n, [m[n] for m in met], h.definition) for n, h in hazards.HAZARDS.items()], outcomes)
+    own = OWN_DRIVER.get(first.scenario)  # which can't meet every hazard
+    asked = {n: h for n, h in hazards.HAZARDS.items() if own is None or n in own.HAZARDS}
+    if asked:
+        _print_table("hazard", [_Row(n, [m[n] for m in met], h.definition) for n, h in asked.items()], outcomes)
     for outcome in outcomes:
         if outcome.stuck:
             print(f"\nstuck at the end under {outcome.design}:")

@@ -125,7 +125,7 @@ PRESETS = {
     "kara-virtual-vma": "tracker=vma-common:release=count,cleaning=skip/wait,isize=wait,longterm=refuse-dax",
     "viro-page-lock": "tracker=page-lock,cleaning=ignore,longterm=refuse-dax",
     "glisse-mapcount": "tracker=mapcount,cleaning=skip/bounce,longterm=refuse-dax,truncate=wait",
-    "weiny-leases": "tracker=none,cleaning=ignore,longterm=lease,lease=fail,truncate=wait",
+    "weiny-leases": "tracker=none,cleaning=ignore,longterm=lease+migrate-cma,lease=fail,truncate=wait",
     "v5.7": "tracker=bias,cleaning=ignore,pins=rdma,longterm=refuse-dax+migrate-cma,truncate=wait",
     "v6.1": "tracker=bias,cleaning=ignore,pins=rdma,ext4=warn,longterm=refuse-dax+migrate-first,fork=ask,truncate=wait",
     "v6.12": "tracker=bias,cleaning=ignore,reclaim=skip,reclaim_asks=after,ext4=warn,"
@@ -148,7 +148,8 @@ PRESET_SOURCES = {
     "v5.7": "3faa52c03f44: bias for FOLL_PIN, which direct IO does not use yet; nobody asks; DAX truncation waits",
     "v6.1": "v6.1: bias for RDMA, not yet for direct IO; early copy at fork, PG_anon_exclusive; nobody else asks",
     "v6.12": "v6.12 mm/gup.c, mm/vmscan.c: bias; only reclaim asks; ext4 warns and drops (2022)",
-    "kara-bounce-2023": "Kara RFC 2023-02-09, 20230209121046.25360-1-jack@suse.cz: flusher skips, fsync bounces",
+    "kara-bounce-2023": "Kara RFC 2023-02-09, 20230209121046.25360-1-jack@suse.cz: flusher skips, fsync bounces; "
+    "that direct IO pins too is assumed, as with the series of Howells that came beside it",
 }
 
 
@@ -199,6 +200,8 @@ def _from_parts(name: str, text: str) -> Design:
             raise UsageError(f"design part {key!r}: {nearest(key, PARTS)}")
     if "tracker" not in parts:
         raise UsageError(f"design {text!r}: it needs tracker=NAME: {', '.join(trackers())}")
+    if "lease" in parts and "lease" not in parts.get("longterm", "").split("+"):
+        raise UsageError(f"design part lease={parts['lease']}: it is about longterm=lease, which is not there")
     tracker_name, tracker = parse_tracker(parts["tracker"])
     cleaning = _cleaning(parts)
 

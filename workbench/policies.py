@@ -43,7 +43,7 @@ LONGTERM = {
     "refuse": "refuse long-term pins of file pages that writeback has to keep track of (v6.5, Stoakes 2023-05-04)",
     "refuse-dax": "refuse long-term pins of DAX pages (v4.15 get_user_pages_longterm)",
     "migrate-first": "move pages out of CMA and ZONE_MOVABLE before they are pinned (v5.13, Tatashin 2021-02-11)",
-    "migrate-cma": "move pages out of CMA before they are pinned (v5.2)",
+    "migrate-cma": "move pages out of CMA before they are pinned (get_user_pages_longterm, Kumar 2019-03)",
     "lease": "pin under a lease: who needs the page has the holder told to let go (Weiny 2019-06-05)",
     "notifier": "pin nothing: the device's mapping is taken back, and the device faults (ODP, mmu_interval_notifier)",
 }

@@ -88,13 +88,20 @@ def written_page(sys, number):
 
 @jit
 def write_pages(world):
-    """Threads write, as far as they are allowed to; the rest of what they wanted is time in which they sleep."""
+    """Threads write; where a write takes a fault they sleep, once they have dirtied as much as they may.
+
+    fault_dirty_shared_page calls balance_dirty_pages; a write to a writable PTE runs no kernel code.
+    """
     sys = world.sys
     wanted = take_due(sys, S.WRITE_RATE, S.WRITE_CREDIT)
-    allowed = allowance(world, wanted)
+    may_be_dirty = sys[S.DIRTY_NR] + allowance(world, wanted)
     done = 0
-    while done < allowed and sys[S.DIRTY_NR] + sys[S.WRITEBACK_NR] < sys[S.LIMIT]:
-        cpu_write(world, written_page(sys, world.draws[sys[S.DRAW]]))
+    while done < wanted:
+        page = written_page(sys, world.draws[sys[S.DRAW]])
+        too_much = sys[S.DIRTY_NR] >= may_be_dirty or sys[S.DIRTY_NR] + sys[S.WRITEBACK_NR] >= sys[S.LIMIT]
+        if too_much and not test(world.bit, WRITABLE, page):
+            break
+        cpu_write(world, page)
         sys[S.DRAW] += 1
         done += 1
     if wanted > 0:

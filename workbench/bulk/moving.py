@@ -42,6 +42,7 @@ def offline(world: World) -> Pass:
     pinned = np.bitwise_count(world.bit[PINNED, :words]).reshape(blocks, PAGEBLOCK // WORD).sum(axis=1)
     resident = np.bitwise_count(world.bit[RESIDENT, :words]).reshape(blocks, PAGEBLOCK // WORD).sum(axis=1)
     if world.sys[S.MIGRATE]:
+        resident -= pinned
         pinned[:] = 0
     blocked = pinned > 0
     return Pass(blocks, int(np.count_nonzero(blocked)), int(resident[~blocked].sum()))

@@ -8,7 +8,7 @@ drivers/infiniband/core/umem_odp.c. Registration takes no time, and is not held 
 
 from workbench.accelerate import jit
 from workbench.bulk import registers as S
-from workbench.bulk.bits import count, count_without, fill, next_clear, next_set, test, wipe
+from workbench.bulk.bits import count, count_without, fill, merge, next_clear, next_set, test, wipe
 from workbench.bulk.dirty import set_dirty, write_fault
 from workbench.bulk.lru import lru_add, lru_del
 from workbench.bulk.world import (
@@ -182,15 +182,14 @@ def release(world, r):
 
 @jit
 def copy_back(world, first, n):
-    """What devices have written to private pages goes to the file's, as by a thread's write."""
+    """Private pages go to the file's, all of them, as by a thread's write; new is what devices have written."""
     bit = world.bit
-    page = next_set(bit, PRIVATE, first, first + n)
+    page = next_clear(bit, WRITABLE, first, first + n)
     while page < first + n:
-        if not test(bit, WRITABLE, page):
-            write_fault(world, page)
-        fill(bit, NEWER, page, 1)
-        fill(bit, FRESH, page, 1)
-        page = next_set(bit, PRIVATE, page + 1, first + n)
+        write_fault(world, page)
+        page = next_clear(bit, WRITABLE, page + 1, first + n)
+    merge(bit, NEWER, PRIVATE, first, n)
+    merge(bit, FRESH, PRIVATE, first, n)
     wipe(bit, PRIVATE, first, n)
 
 

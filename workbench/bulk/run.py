@@ -20,6 +20,7 @@ from workbench.bulk.world import (
     FRESH,
     HELD,
     KEPT,
+    NEVER,
     NEWER,
     NOTIFIED,
     ON_ACTIVE,
@@ -39,8 +40,8 @@ from workbench.bulk.world import (
 from workbench.costs import CostTable
 from workbench.designs import Design
 from workbench.errors import ConservationError
-from workbench.mm.world import WAIT_PIN, WAITS
-from workbench.policies import REPORT, SKIP, WAIT
+from workbench.mm.world import WAIT_DIRTY, WAIT_PIN, WAITS
+from workbench.policies import BOUNCE, IGNORE, REPORT, SKIP, WAIT
 from workbench.sizes import PAGE_SIZE
 
 LEAVES_DIRTY = (SKIP, WAIT, REPORT)
@@ -146,9 +147,37 @@ def _sample(world: World) -> tuple[int, ...]:
 
 
 def _stuck(world: World) -> list[str]:
-    """Who waits at the end for a pin."""
-    waiting = {"flusher": S.FLUSH_WAITS, "sync": S.SYNC_WAITS}
-    return [f"{name} waits for {WAITS[WAIT_PIN]}" for name, register in waiting.items() if world.sys[register]]
+    """Who waits at the end for a pin that nothing will ever end, or because such pins keep too many pages dirty."""
+    sys = world.sys
+    waiting = {"flusher": int(sys[S.FLUSH_WAITS]) - 1, "sync": int(sys[S.SYNC_WAITS]) - 1}
+    found = [f"{name} waits for {WAITS[WAIT_PIN]}" for name, page in waiting.items() if _for_ever(world, page)]
+    never_clean = min(_pages(world, DIRTY, ASKED), _never_released(world)) if _stays_dirty(sys) else 0
+    if sys[S.WRITE_RATE] and never_clean >= sys[S.LIMIT]:
+        found.append(f"writer waits for {WAITS[WAIT_DIRTY]}")
+    return found
+
+
+def _for_ever(world: World, page: int) -> bool:
+    """Whether a region that is never due has a pin of the page's folio; -1: nobody waits."""
+    if page < 0:
+        return False
+    stride, size = int(world.sys[S.STRIDE]), int(world.sys[S.REGION_PAGES])
+    for q in range(page, page + int(world.sys[S.FOLIO])):
+        r = q // stride
+        if r < len(world.region) and q - r * stride < size and world.region_due[r] == NEVER:
+            return True
+    return False
+
+
+def _stays_dirty(sys: np.ndarray) -> bool:
+    """Whether the flusher leaves pinned pages dirty, written or not."""
+    return sys[S.POLICY_NONE] != IGNORE and not (sys[S.POLICY_NONE] == BOUNCE and sys[S.BOUNCE_CLEANS])
+
+
+def _never_released(world: World) -> int:
+    """Pages of regions that nobody will ever release, in whole folios at most."""
+    held = np.isin(world.region, (HELD, KEPT)) & (world.region_due == NEVER)
+    return int(held.sum()) * max(int(world.sys[S.REGION_PAGES]), int(world.sys[S.FOLIO]))
 
 
 # ---- what came out

@@ -41,6 +41,8 @@ def layout(p: dict[str, Any]) -> dict[str, int]:
     pages = -(-p["pages"] // unit) * unit
     file = max(int(pages * p["file_share"]) // unit, 1) * unit
     inode = -(-file // (p["files"] * unit)) * unit
+    if p["region_kib"] % 4:
+        raise UsageError(f"parameter region_kib: {p['region_kib']} KiB is no multiple of a page, 4 KiB")
     region = p["region_kib"] // 4
     regions = int(file * p["pinned_share"]) // region
     if p["pinned_share"] and not regions:
@@ -101,7 +103,7 @@ def new_world(
         cooperative=(rng.random(regions) < p["holders_release"]).astype(np.int8),
         locked=np.zeros(p["holders"], np.int64),
         queue=np.zeros((registers["QUEUE"] // sizes["FOLIO"] + 1, 2), np.int64),
-        latency=np.zeros(int(p["duration_s"] / p["sync_s"]) + 2 if p["sync_s"] else 1, np.int64),
+        latency=np.zeros(_syncs(p), np.int64),
         draws=np.zeros(0, np.int64),
     )
     world.bit[RESIDENT, : sizes["FILE"] // WORD] = np.uint64(2**64 - 1)
@@ -118,6 +120,11 @@ def _link(world: World, folios: int, on_lru: int) -> None:
     world.after[0] = world.before[on_lru - 1] = inactive
     world.after[inactive], world.before[inactive] = on_lru - 1, 0
     world.after[active] = world.before[active] = active
+
+
+def _syncs(p: dict[str, Any]) -> int:
+    """As many syncs as can begin, one in a tick at most."""
+    return int(p["duration_s"] / max(p["sync_s"], p["tick_ms"] / 1000)) + 2 if p["sync_s"] else 1
 
 
 def _ps(seconds: float) -> int:

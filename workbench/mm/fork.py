@@ -70,7 +70,10 @@ def writer_write(world, t):
 
 @jit
 def balance_dirty_pages(world, t):
-    """Wait while as many pages as the limit, or more, are dirty or under writeback (v4.17 mm/page-writeback.c)."""
+    """Wait while as many pages as the limit, or more, are dirty or under writeback (v4.17 mm/page-writeback.c).
+
+    After every write, as write(2) calls it (*assumed*: through a mapping it would be called by faults alone).
+    """
     task = at(world.task, t)
     dirty = 0
     for p in range(world.sys[R.NR_PAGES]):

@@ -61,5 +61,7 @@ def lease_changes(world):
     """A lease is gone, or will not go: who waits for it looks again."""
     if not has_leases(world):
         return
+    if not lease_held(world):
+        world.sys[R.LEASE_REFUSED] = 0
     for p in range(world.sys[R.NR_PAGES]):
         wake_pin_waiters(world, p)

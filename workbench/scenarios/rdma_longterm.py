@@ -47,3 +47,5 @@ PARAMETERS = (
     Parameter("tick_ms", 100.0, "ms", "time step; MAX_PAUSE of balance_dirty_pages is 200 ms", 1.0, 1000.0),
     Parameter("sample_s", 1.0, "s", "time from sample to sample of the series", 0.1, 1e5),
 )
+# What its counters, and who waits at the end, can show.
+HAZARDS = ("lost-update", "unstable-write", "missed-pin", "stale-pin", "stall")
