@@ -120,3 +120,9 @@ def test_policies_are_numbered_as_they_are_listed():
 
     assert CLEANING.keys() == policies.CLEANING_SOURCES.keys()
     assert [getattr(policies, name.upper().replace("-", "_")) for name in CLEANING] == list(range(len(CLEANING)))
+
+
+def test_what_becomes_of_a_lease_needs_leases():
+    with pytest.raises(UsageError, match="about longterm=lease"):
+        designs.parse("tracker=bias,lease=fail")
+    assert designs.parse("tracker=bias,longterm=notifier+lease,lease=fail").lease == "fail"

@@ -321,7 +321,7 @@ def period(low, high):
 
 drawn_designs = st.builds(
     "tracker={},cleaning={}/{},reclaim={},isize={},order={},reclaim_asks={},ext4={},wait={},wait_asks={},journal={},"
-    "bounce={},pins={},longterm={},lease={}".format,
+    "bounce={},pins={},longterm={}".format,
     st.sampled_from(TRACKERS),
     *[st.sampled_from(POLICIES)] * 4,
     st.sampled_from(["write-protect-first", "check-first"]),
@@ -332,8 +332,7 @@ drawn_designs = st.builds(
     st.sampled_from(["held", "dropped"]),
     st.sampled_from(["plain", "reserve"]),
     st.sampled_from(["all", "all", "rdma"]),
-    st.sampled_from(["allow", "allow", "lease", "notifier"]),
-    st.sampled_from(["revoke", "fail", "wait"]),
+    st.sampled_from(["allow", "allow", "lease", "lease,lease=fail", "lease,lease=wait", "notifier"]),
 )
 drawn_parameters = st.fixed_dictionaries(
     dict(
