@@ -222,3 +222,8 @@ def test_wrong_words():
         build("v4.18")
     with pytest.raises(UsageError, match="--jobs 0: 1 or more"):
         matrix.build(["v4.17"], jobs=0)
+
+
+def test_a_page_lock_needs_no_bit_of_its_own():
+    assert matrix._no_bits_of_its_own("viro-page-lock") == {"PG_dma_pinned", "PG_waiters"}
+    assert matrix._no_bits_of_its_own("hubbard-v1") == {"PG_waiters"}

@@ -24,6 +24,7 @@ from workbench.policies import CLEANING, LEASE_END, LONGTERM, WRITE_PINNED
 from workbench.provenance import plain, provenance
 from workbench.scenarios import SCENARIOS, require_small_world
 from workbench.tables import number
+from workbench.trackers.protocol import LOCK_PAGE
 from workbench.verdict import VERDICTS, Verdict
 
 BASE = "tracker=none,cleaning=ignore"  # what others are compared with
@@ -404,9 +405,15 @@ def _criteria(design: str, places: Sequence[str], found: dict[tuple[str, str], A
         "GUP-fast": _yes(counters["RWSEM"] == 0),
         "anon pages": WORKS[min(forked, key=VERDICTS.index)],
         "false pins": SAID[false],
-        "page bits": " ".join(sorted(set(own["flags"]) - set(base["flags"]))) or "none",
+        "page bits": " ".join(sorted(set(own["flags"]) - set(base["flags"]) - _no_bits_of_its_own(design))) or "none",
         "waits": _waiting(waits),
     }
+
+
+def _no_bits_of_its_own(design: str) -> set[str]:
+    """Flags that a run may show, and no tracker adds: one that the kernel has; and the mark of a lock that is a pin."""
+    by_lock = designs.parse(design).tracker.lock == LOCK_PAGE
+    return {"PG_waiters", "PG_dma_pinned"} if by_lock else {"PG_waiters"}
 
 
 def _waiting(waits: Iterable[tuple[str, str]]) -> str:

@@ -632,7 +632,8 @@ def end_page_writeback(world, t):
             page["ghost_data"] &= ~NEWER_THAN_DISK
         if has(page, PG_WAITERS):
             wake_up_page(world, p, WAIT_WRITEBACK)
-    wake_all(world, WAIT_DIRTY, -1)
+    if world.sys[R.DIRTY_LIMIT] > 0:
+        wake_all(world, WAIT_DIRTY, -1)
     free_bio(world, task["bio"])
     task["bio"] = -1
     task["pc"] = I_TAKE
