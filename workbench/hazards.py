@@ -29,7 +29,7 @@ from workbench.mm.programs import (
 )
 from workbench.mm.world import DEAD, WAIT_DIO, WAIT_DIRTY, WAIT_PAGE, WAIT_PIN, WAIT_USER, WAIT_WORK, WAITING, WAITS
 from workbench.mm.writeback import SYNC_NONE
-from workbench.policies import BOUNCE, IGNORE, REPORT, SKIP
+from workbench.policies import CLEANING, IGNORE, REPORT, SKIP, leaves_dirty
 from workbench.trackers.protocol import LOCK_PAGE, RANGE_BEFORE, is_pinned
 
 
@@ -214,7 +214,7 @@ def _writers_wait(world):
 def _never_clean(tracker, world):
     """Dirty pages that the flusher leaves alone as long as an idle holder, or only the tracker, has them pinned."""
     sys = world.sys
-    leaves = sys[R.CLEAN_NONE] != IGNORE and not (sys[R.CLEAN_NONE] == BOUNCE and sys[R.BOUNCE_CLEANS])
+    leaves = leaves_dirty(sys[R.CLEAN_NONE], sys[R.BOUNCE_CLEANS])
     n = 0
     for p in range(sys[R.NR_PAGES]):
         page = page_of(world, p)
@@ -338,7 +338,7 @@ def _waiting(result: Any) -> dict[str, int]:
     pin = (WAITS[WAIT_PIN], WAITS[WAIT_PAGE]) if by_lock else WAITS[WAIT_PIN]
     for_pin = sum(task.endswith(pin) for task in result.stuck)
     pins_left = result.counters["PINS"] - result.counters["UNPINS"] - result.held
-    stays_dirty = holder_idles and chosen.none != "ignore" and not (chosen.none == "bounce" and chosen.bounce_cleans)
+    stays_dirty = holder_idles and leaves_dirty(list(CLEANING).index(chosen.none), chosen.bounce_cleans)
     return {
         "deadlock": tasks if pins_left or not for_pin else 0,
         "stall": (0 if pins_left else for_pin) + (throttled if stays_dirty else 0),

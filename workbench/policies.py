@@ -9,6 +9,8 @@ Reclaim neither waits, reports nor writes: for it all but ``ignore`` are ``skip`
 nothing either: for it the last two are ``skip``. Of errors only fsync's caller hears.
 """
 
+from workbench.accelerate import inline
+
 CLEANING = {
     "ignore": "clean the page as if it were not pinned; the tracker is not asked",
     "skip": "leave the page dirty and go on with the next",
@@ -29,6 +31,14 @@ CLEANING_SOURCES = {
 }
 # Policies that write a pinned page.
 WRITE_PINNED = ("write-keep-dirty", "bounce")
+
+
+@inline
+def leaves_dirty(policy: int, bounce_cleans: int) -> bool:
+    """Whether a page stays dirty as long as it is pinned, written or not."""
+    return policy != IGNORE and not (policy == BOUNCE and bounce_cleans)
+
+
 # Which callers a policy is given for, as a design names them.
 CALLERS = {
     "none": "writeback with WB_SYNC_NONE: the flusher",

@@ -41,7 +41,7 @@ from workbench.costs import CostTable
 from workbench.designs import Design
 from workbench.errors import ConservationError
 from workbench.mm.world import WAIT_DIRTY, WAIT_PIN, WAITS
-from workbench.policies import BOUNCE, IGNORE, REPORT, SKIP, WAIT
+from workbench.policies import REPORT, SKIP, WAIT, leaves_dirty
 from workbench.sizes import PAGE_SIZE
 
 LEAVES_DIRTY = (SKIP, WAIT, REPORT)
@@ -151,7 +151,8 @@ def _stuck(world: World) -> list[str]:
     sys = world.sys
     waiting = {"flusher": int(sys[S.FLUSH_WAITS]) - 1, "sync": int(sys[S.SYNC_WAITS]) - 1}
     found = [f"{name} waits for {WAITS[WAIT_PIN]}" for name, page in waiting.items() if _for_ever(world, page)]
-    never_clean = min(_pages(world, DIRTY, ASKED), _never_released(world)) if _stays_dirty(sys) else 0
+    stays = leaves_dirty(sys[S.POLICY_NONE], sys[S.BOUNCE_CLEANS])
+    never_clean = min(_pages(world, DIRTY, ASKED), _never_released(world)) if stays else 0
     if sys[S.WRITE_RATE] and never_clean >= sys[S.LIMIT]:
         found.append(f"writer waits for {WAITS[WAIT_DIRTY]}")
     return found
@@ -167,11 +168,6 @@ def _for_ever(world: World, page: int) -> bool:
         if r < len(world.region) and q - r * stride < size and world.region_due[r] == NEVER:
             return True
     return False
-
-
-def _stays_dirty(sys: np.ndarray) -> bool:
-    """Whether the flusher leaves pinned pages dirty, written or not."""
-    return sys[S.POLICY_NONE] != IGNORE and not (sys[S.POLICY_NONE] == BOUNCE and sys[S.BOUNCE_CLEANS])
 
 
 def _never_released(world: World) -> int:
