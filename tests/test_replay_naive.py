@@ -19,6 +19,8 @@ from workbench.scenarios import SCENARIOS
 from workbench.search import engine
 from workbench.trackers import page_lock
 
+pytestmark = pytest.mark.no_cover  # being followed line by line would take as long again
+
 # ---- both at once
 
 

@@ -17,6 +17,8 @@ from workbench.mm import registers as R
 from workbench.mm.page import FLAGS, LRU_SHIFT, NEWER_THAN_COPY, NEWER_THAN_DISK
 from workbench.mm.world import bucket_of, bucket_values
 
+pytestmark = pytest.mark.no_cover  # being followed line by line would take as long again
+
 simulation = importlib.import_module("workbench.simulate")  # the package's own name is that of the function
 HERE = Path(__file__).parent
 
