@@ -27,7 +27,8 @@ LAYERS = [
     {"user_tracker", "designs", "scenarios", "hazards"},
     {"steps", "clock", "verdict", "search", "replay", "scheduled", "bulk", "simulate", "explore"},
     {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare", "false_pins"},
-    {"usage", "batch", "cli_explore", "cli_schedule", "cli"},
+    {"kernel"},
+    {"usage", "batch", "cli_explore", "cli_kernel", "cli_schedule", "cli"},
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

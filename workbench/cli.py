@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from workbench.cli_explore import add_explore, add_matrix
+from workbench.cli_kernel import add_kernel
 from workbench.cli_schedule import counterexample
 from workbench.errors import UsageError, nearest
 from workbench.usage import (
@@ -139,6 +140,7 @@ def _parser() -> Parser:
     _add_run(add)
     _add_figures(add)
     _add_trace(add)
+    add_kernel(add)
     return parser
 
 
