@@ -25,10 +25,12 @@ from workbench.usage import (
     WIDTH,
     Add,
     Parser,
+    add_costs,
     add_json,
     commands,
     layout,
     pairs,
+    prepare_file,
     print_json,
     whole_number,
 )
@@ -82,7 +84,7 @@ def _terminated(number: int, _frame: object) -> NoReturn:
 def _status(argv: Sequence[str] | None) -> int:
     try:
         arguments = _arguments(argv)
-        return arguments.run(arguments)
+        return _run_with_costs(arguments)
     except SystemExit as end:  # --help, --version, SIGTERM
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
@@ -95,6 +97,16 @@ def _status(argv: Sequence[str] | None) -> int:
         if isinstance(error, _failures()):
             return _complain(error, 1)
         raise
+
+
+def _run_with_costs(arguments: argparse.Namespace) -> int:
+    """Run a command with the cost table of its ``--costs``, if it has one."""
+    if getattr(arguments, "costs", None) is None:
+        return arguments.run(arguments)
+    from workbench import costs
+
+    with costs.using(arguments.costs):
+        return arguments.run(arguments)
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -342,6 +354,7 @@ def _add_simulate(add: Add) -> None:
         help="parameters; `workbench list scenarios -v` gives defaults, ranges and units",
     )
     parser.add_argument("--seed", metavar="N", type=whole_number, help=f"of all that is random; default: {SEED}")
+    add_costs(parser)
     parser.add_argument(
         "--schedule",
         metavar="FILE",
@@ -402,7 +415,7 @@ def _run_by_the_clock(arguments: argparse.Namespace) -> list["Result"]:
     parameters = {n: v for n, v in check_parameters(scenario.NAME, scenario.PARAMETERS, given).items() if n in given}
     _check_designs(arguments.design)
     if arguments.out:
-        _prepare_file(arguments.out)
+        prepare_file(arguments.out)
     seed = SEED if arguments.seed is None else arguments.seed
     results = [simulate(scenario.NAME, d, seed=seed, **parameters) for d in arguments.design]
     if arguments.walk and any(result.log.empty for result in results):
@@ -420,15 +433,6 @@ def _check_designs(texts: Sequence[str]) -> None:
         designs.parse(text)
         if texts.count(text) > 1:
             raise UsageError(f"--design {text}: given twice")
-
-
-def _prepare_file(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {path}: {error.strerror}; name a file in a folder that can be written to") from None
-    if path.is_dir():
-        raise UsageError(f"--out {path}: that is a folder; name a file, such as {path / 'results.parquet'}")
 
 
 def _write(outcomes: Sequence["Result"], path: Path) -> None:
@@ -468,7 +472,8 @@ def _print_results(outcomes: Sequence["Result"], walk: bool) -> None:
     how = f"schedule of {len(first.log)} steps" if first.by_schedule else f"seed {first.seed}"
     print(f"{first.scenario}, {how}" + (f", design {first.design}" if len(outcomes) == 1 else ""))
     costs = first.provenance["costs"]
-    print(f"costs: {costs['name']} ({costs['provenance']})")
+    file = f", sha256 {costs['sha256']}" if costs["sha256"] else ""
+    print(f"costs: {costs['name']} ({costs['provenance']}){file}")
     parameters = " ".join(f"{name}={value}" for name, value in first.parameters.items())
     print(textwrap.fill(f"parameters: {parameters}", WIDTH, subsequent_indent=INDENT, break_on_hyphens=False))
     metrics = [_Row(n, [o.metrics[n] for o in outcomes], UNITS[n].text, UNITS[n].unit) for n in first.metrics]
@@ -570,6 +575,7 @@ def _add_out(parser: Parser) -> None:
         default=Path("figures"),
         help="folder for figures and tables, executed notebooks in its notebooks/; default: figures",
     )
+    add_costs(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
