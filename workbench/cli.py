@@ -35,6 +35,8 @@ from workbench.usage import (
     whole_number,
 )
 
+LARGEST_BUFFER_MIB = 1 << 14
+
 # All else is imported where it is used: numba, pandas and pyarrow take longer than `--help` may.
 if TYPE_CHECKING:
     from workbench.simulate import Result
@@ -111,9 +113,10 @@ def _run_with_costs(arguments: argparse.Namespace) -> int:
 
 def _failures() -> tuple[type[Exception], ...]:
     from workbench.batch import NotebookError
+    from workbench.kernel.needs import Refused, Unavailable
     from workbench.simulate import ConservationError
 
-    return NotebookError, ConservationError
+    return NotebookError, ConservationError, Refused, Unavailable
 
 
 def _complain(error: object, status: int) -> int:
@@ -635,6 +638,7 @@ def _add_trace(add: Add) -> None:
     add_trace = commands(add("trace", "read completions that were recorded on a real kernel", None, example))
     parser = add_trace("show", "sum a recorded trace up", _trace_show, example)
     _add_trace_input(parser)
+    _add_capture(add_trace)
     example = "workbench trace import report.txt -o report.parquet --format ftrace"
     parser = add_trace("import", "turn a recorded trace into Parquet, which loads faster", _trace_import, example)
     _add_trace_input(parser)
@@ -652,6 +656,64 @@ def _add_trace_input(parser: Parser) -> None:
         "--format", metavar="F", default="auto", help="csv, ftrace, blkparse, fio, parquet; default: auto"
     )
     add_json(parser, "the summary, times in ns")
+
+
+def _add_capture(add_trace: Add) -> None:
+    summary = "run a command, and record its direct IOs and their bios for `trace import`"
+    example = (
+        "workbench trace capture --out mine.ftrace.gz -- fio --name=r --filename=f --size=64m --direct=1 --rw=randread"
+    )
+    more = (
+        "\nNeeds root; records into a trace instance of its own, which is removed whatever happens."
+        "\nNothing is written if the command fails, does no direct IO, or events are lost."
+    )
+    parser = add_trace("capture", summary, _trace_capture, example, more)
+    parser.add_argument("command", metavar="COMMAND", nargs="*", help="behind --: program and arguments")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        default=Path("capture.ftrace.gz"),
+        help="text, gzipped if the name ends in .gz; default: capture.ftrace.gz",
+    )
+    parser.add_argument(
+        "--event-set",
+        choices=("direct-io", "merges"),
+        default="direct-io",
+        help="direct-io (default): what `trace import` needs; merges: also merges and the bios' own completions",
+    )
+    parser.add_argument(
+        "--file", metavar="F", type=Path, help="record direct IOs to this file, whoever does them, not by process"
+    )
+    parser.add_argument(
+        "--buffer-mib", metavar="N", type=whole_number, default=32, help="ring buffer for each CPU; default: 32 MiB"
+    )
+    parser.add_argument("--allow-lost", action="store_true", help="write it even if events were lost")
+    add_json(parser, "the summary as of `trace show`, and what was captured")
+
+
+def _trace_capture(arguments: argparse.Namespace) -> int:
+    from workbench import traces
+    from workbench.kernel.capture import capture
+
+    if not 1 <= arguments.buffer_mib <= LARGEST_BUFFER_MIB:
+        raise UsageError(f"--buffer-mib {arguments.buffer_mib}: 1 to {LARGEST_BUFFER_MIB}")
+    prepare_file(arguments.out)
+    got = capture(
+        arguments.command,
+        arguments.out,
+        event_set=arguments.event_set,
+        file=arguments.file,
+        buffer_mib=arguments.buffer_mib,
+        allow_lost=arguments.allow_lost,
+    )
+    told = {"captured": str(got.path), "entries": got.entries, "entries_of_others": got.others, "lost": got.lost}
+    trace = traces.load(got.path, "ftrace")
+    if arguments.json:
+        print_json(traces.summarise(trace) | told)
+        return 0
+    print(f"{'captured':<14}{got.path}: {got.entries} events; left out: {got.others} of others; lost: {got.lost}")
+    return _print_summary(trace, as_json=False)
 
 
 def _trace_import(arguments: argparse.Namespace) -> int:
