@@ -112,7 +112,8 @@ def test_written_whole_or_not_at_all(tmp_path):
         (whole(measurements={}), "measurements: is not a list"),
         (whole(measurements=[{**ROW, "runs": 0}]), "measurement 1: runs: is 0; give a whole number from 1"),
         (whole(measurements=[ROW, {**ROW, "runs": 1.0}]), "measurement 2: runs: is 1.0;"),
-        (whole(measurements=[{**ROW, "value": math.inf}]), "measurement 1: value: is inf; give a number from 0"),
+        (whole(measurements=[{**ROW, "value": math.inf}]), "measurement 1: value: is inf; give a number from -1e+18"),
+        (whole(measurements=[{**ROW, "spread": math.inf}]), "measurement 1: spread: is inf; give a number from 0 to"),
         (whole(measurements=["x"]), "measurement 1: is 'x'; give an object"),
     ],
 )

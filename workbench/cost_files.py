@@ -11,7 +11,6 @@ Counters without an entry keep that of the default table, with its own provenanc
 
 import hashlib
 import json
-import math
 import os
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +24,7 @@ from workbench.mm.registers import COUNTERS
 
 LARGEST_FILE = 1 << 20  # bytes
 LARGEST_NS = 1e9  # a second for each: sums of picoseconds stay within 63 bits for 9 million of them
+LARGEST = 1e18  # of measurements, in whatever unit
 LONGEST = 500  # characters of a text
 ABOUT = ("name", "kernel", "cpu", "provenance")
 
@@ -169,15 +169,15 @@ class _Reader:
             self._wrong(where, f"is {_clip(value)}; give one line of text of up to {LONGEST} characters")
         return value
 
-    def _number(self, where: str, value: Any, most: float = math.inf) -> float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= min(most, 1e300)
+    def _number(self, where: str, value: Any, least: float, most: float) -> float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
         if not fits:
-            self._wrong(where, f"is {_clip(value)}; give a number from 0" + (f" to {most:g}" if most < 1e300 else ""))
+            self._wrong(where, f"is {_clip(value)}; give a number from {least:g} to {most:g}")
         return float(value)
 
     def _entry(self, where: str, value: Any) -> tuple[Cost, float | None]:
         told = self._object(where, value, Cost._fields, ("spread",))
-        ns = self._number(f"{where}: ns", told["ns"], LARGEST_NS)
+        ns = self._number(f"{where}: ns", told["ns"], 0, LARGEST_NS)
         kind = told["provenance"]
         if not isinstance(kind, str) or kind not in KINDS:
             self._wrong(f"{where}: provenance", f"is {_clip(kind)}; there are: {', '.join(KINDS)}")
@@ -185,7 +185,7 @@ class _Reader:
         return Cost(ns, kind, source), self._spread(where, told.get("spread"))
 
     def _spread(self, where: str, value: Any) -> float | None:
-        return None if value is None else self._number(f"{where}: spread", value)
+        return None if value is None else self._number(f"{where}: spread", value, 0, LARGEST)
 
     def _measurement(self, where: str, value: Any) -> dict[str, Any]:
         told = self._object(where, value, ("name", "value", "unit", "runs"), ("spread",))
@@ -194,7 +194,7 @@ class _Reader:
             self._wrong(f"{where}: runs", f"is {_clip(runs)}; give a whole number from 1")
         return {
             "name": self._text(f"{where}: name", told["name"]),
-            "value": self._number(f"{where}: value", told["value"]),
+            "value": self._number(f"{where}: value", told["value"], -LARGEST, LARGEST),
             "unit": self._text(f"{where}: unit", told["unit"]),
             "spread": self._spread(where, told.get("spread")),
             "runs": runs,
