@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from workbench import cli, traces
-from workbench.kernel import capture, needs, tracing
+from workbench.kernel import capture, measure, needs, tracing
 from workbench.kernel.needs import Refused, Unavailable
 
 IOS, BYTES = 24, 16384
@@ -55,18 +55,11 @@ def ours(root: Path) -> list[str]:
 
 
 @pytest.fixture
-def folder(root):
+def folder(root, tmp_path):
     """Return a folder on a file system whose direct IO goes through iomap."""
-    path = Path.cwd() / f".capture-test-{os.getpid()}"
-    path.mkdir()
-    try:
-        file = os.open(path / "probe", os.O_RDWR | os.O_CREAT | os.O_DIRECT)
-        os.close(file)
-        yield path
-    except OSError as error:
-        pytest.skip(f"no O_DIRECT here: {error}")
-    finally:
-        shutil.rmtree(path)
+    if measure._kind(str(tmp_path)) != measure.EXT4:
+        pytest.skip("needs ext4 for temporary files")
+    return tmp_path
 
 
 def workload(path: Path, ios: int = IOS) -> list[str]:
@@ -124,14 +117,14 @@ def test_told_in_lines(folder, capsys):
 
 def test_lost_events_are_refused_or_told(root, folder, monkeypatch):
     made = tracing.instance
-    monkeypatch.setattr(tracing, "instance", lambda root, kib: made(root, 128))
+    monkeypatch.setattr(tracing, "instance", lambda root, kib: made(root, 256))
     out = folder / "out.ftrace"
     with pytest.raises(Refused, match=r"^\d+ events were lost; nothing is written: give a larger --buffer-mib, or"):
-        capture.capture(workload(folder / "file", 2000), out)
+        capture.capture(workload(folder / "file", 4000), out)
     assert not out.exists()
-    got = capture.capture(workload(folder / "file", 2000), out, allow_lost=True)
+    got = capture.capture(workload(folder / "file", 4000), out, allow_lost=True)
     trace = traces.load(out)
-    assert got.lost > 1000 and got.entries > 100 and len(trace.ios) < 3000
+    assert got.lost > 1000 and got.entries > 0 and len(trace.ios) < 6000
     assert trace.dropped["event lost by the ring buffer"] == got.lost
 
 
@@ -161,14 +154,16 @@ def capturing(root, tmp_path):
     try:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         deadline = time.monotonic() + 60
-        while not (child := children.read_text().split()) or "sleep" not in command_of(int(child[0])):
+        while not (child := children.read_text().split()) or not command_of(int(child[0])).startswith("sleep"):
             assert time.monotonic() < deadline and process.poll() is None, process.communicate()
             time.sleep(0.02)
         assert any(f"-{process.pid}-" in name for name in ours(root))
         yield process, int(child[0])
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
 
 
 def command_of(pid: int) -> str:

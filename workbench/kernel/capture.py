@@ -158,9 +158,12 @@ def _started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen, set[int
         The mask lets them through again.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    parent = os.getpid()
 
     def in_child() -> None:
         libc.call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)  # it is killed if we are
+        if os.getppid() != parent:  # we were, just before
+            os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     try:
