@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -115,17 +116,27 @@ def test_told_in_lines(folder, capsys):
     assert f"direct IOs    {IOS + IOS // 2}" in lines
 
 
-def test_lost_events_are_refused_or_told(root, folder, monkeypatch):
-    made = tracing.instance
-    monkeypatch.setattr(tracing, "instance", lambda root, kib: made(root, 256))
+def test_lost_events_are_refused_or_told(folder, monkeypatch):
+    monkeypatch.setattr(tracing.Instance, "lost", lambda _: {0: 5, 1: 2})
     out = folder / "out.ftrace"
-    with pytest.raises(Refused, match=r"^\d+ events were lost; nothing is written: give a larger --buffer-mib, or"):
-        capture.capture(workload(folder / "file", 4000), out)
+    with pytest.raises(Refused, match="^7 events were lost; nothing is written: give a larger --buffer-mib, or"):
+        capture.capture(workload(folder / "file"), out)
     assert not out.exists()
-    got = capture.capture(workload(folder / "file", 4000), out, allow_lost=True)
-    trace = traces.load(out)
-    assert got.lost > 1000 and got.entries > 0 and len(trace.ios) < 6000
-    assert trace.dropped["event lost by the ring buffer"] == got.lost
+    got = capture.capture(workload(folder / "file"), out, allow_lost=True)
+    assert got.lost == 7 == traces.load(out).dropped["event lost by the ring buffer"]
+
+
+def test_what_does_not_fit_is_counted(root):
+    """At least once each: the kernel tries a marker twice. The oldest stay."""
+    with tracing.instance(root, 8) as made:
+        made.write("tracing_on", 1)
+        for i in range(3000):
+            with suppress(OSError):  # EBADF: there was no room
+                made.write("trace_marker", f"event {i}")
+        made.write("tracing_on", 0)
+        kept = [line for line in made.lines() if "event" in line and not line.startswith("#")]
+        assert 0 < len(kept) < 3000 <= len(kept) + sum(made.lost().values())
+        assert any(line.rstrip().endswith("event 0") for line in kept)
 
 
 @pytest.mark.parametrize(
