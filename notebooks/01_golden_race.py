@@ -164,7 +164,7 @@ def show(name, title, design, story, sources, until_us=float("inf"), **parameter
     """Run, draw, save."""
     result = run(design, **parameters)
     told = walk_through(result, until_us)
-    figure, text = charts.space_time(told, title=title, caption=charts.caption("model", costs.DEFAULT, story))
+    figure, text = charts.space_time(told, title=title, caption=charts.caption("model", costs.in_use(), story))
     charts.save(figure, name, folder, text, result.provenance, sources)
     return result, told, figure
 
@@ -392,12 +392,12 @@ figure, text = charts.matrix(
     corner="design",
     caption=charts.caption(
         "model",
-        costs.DEFAULT,
+        costs.in_use(),
         f"Verdicts of one run each. With stable pages (the figure is without), {differ} of {table.size} cells differ.",
     ),
 )
 made_by = provenance(scenario="golden-race", parameters={"designs": DESIGNS, "orders": ORDERS, "read_us": read_us},
-                     seed=seed, costs=costs.DEFAULT)  # fmt: skip
+                     seed=seed, costs=costs.in_use())  # fmt: skip
 charts.save(figure, "golden_race_outcomes", folder, text, made_by, [KARA, "Kara 2018-06-28, a policy for each caller"])
 figure
 

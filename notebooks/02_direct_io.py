@@ -91,12 +91,12 @@ def _flat(result):
 
 def caption(text, kind="model"):
     """Say where numbers come from."""
-    return charts.caption(kind, costs.DEFAULT if kind == "model" else None, text)
+    return charts.caption(kind, costs.in_use() if kind == "model" else None, text)
 
 
 def save(name, made, parameters, sources=(SEED,), trace=None):
     """Save a figure with what made it, and show it."""
-    source = provenance(scenario="direct-io", parameters=parameters, seed=1, costs=costs.DEFAULT, trace_sha256=trace)
+    source = provenance(scenario="direct-io", parameters=parameters, seed=1, costs=costs.in_use(), trace_sha256=trace)
     charts.save(made[0], name, folder, made[1], source, sources)
     return made[0]
 
@@ -565,15 +565,15 @@ save("dio_scaling_iops", made, {"size_kib": [4, 64], "cpus": cpu_counts, "qd": 6
 # switches that cost nothing, so that a lock passes to its next owner at once. A kernel lies in between.
 
 # %%
-NO_SWITCH = costs.CostTable("default without context switches", {
-    name: cost for name, cost in costs.DEFAULT.entries.items() if name != "SWITCH"
+NO_SWITCH = costs.CostTable(f"{costs.in_use().name} without context switches", {
+    name: cost for name, cost in costs.in_use().entries.items() if name != "SWITCH"
 })  # fmt: skip
 ends = []
 for size in (4, 64):
     for cpus in cpu_counts:
         crowd = {"size_kib": size, "cpus": cpus, "units": 16 * cpus, "tags": 128 * cpus, "ios": ios_per_cpu * cpus}
         for tracker in ("none", VMA[0]):
-            for said, table in (("waiters sleep", costs.DEFAULT), ("hand-over is free", NO_SWITCH)):
+            for said, table in (("waiters sleep", costs.in_use()), ("hand-over is free", NO_SWITCH)):
                 result = simulate("direct-io", f"tracker={tracker}", seed=1, cost_table=table, **crowd)
                 ends.append({"case": f"{charts.label(tracker)}: {said}", "size": f"{size} KiB", "cpus": cpus,
                              "iops": result.metrics["iops"]})  # fmt: skip
@@ -708,7 +708,7 @@ Markdown(
 # device: the model meets them but for what its own interrupts and queues add or take. All else is prediction.
 
 # %%
-put = costs.DEFAULT.entries["PUT_PAGE"].ns + costs.DEFAULT.entries["ATOMIC"].ns
+put = costs.in_use().entries["PUT_PAGE"].ns + costs.in_use().entries["ATOMIC"].ns
 anchor_ios = max(ios, 5000)
 compared = {
     tracker: {**run(tracker, ios=anchor_ios, **anchors.PARAMETERS).metrics, "put_ns": put}

@@ -93,13 +93,13 @@ def sweep(names, x, values, **changes):
 
 
 def caption(text="", memory=f"{PAGES * 4 // 1024} MiB of memory. "):
-    return charts.caption("model", costs.DEFAULT, f"{memory}{text}")
+    return charts.caption("model", costs.in_use(), f"{memory}{text}")
 
 
 def save(name, made, parameters):
     """Write a figure; its provenance says what was varied."""
     figure, text = made
-    made_by = provenance(scenario="rdma-longterm", parameters=parameters, seed=seed, costs=costs.DEFAULT)
+    made_by = provenance(scenario="rdma-longterm", parameters=parameters, seed=seed, costs=costs.in_use())
     charts.save(figure, name, folder, text, made_by, SOURCES)
     return figure
 

@@ -71,7 +71,10 @@ def run(tracker, **parameters):
     return _run(tracker, tuple(sorted(parameters.items())))
 
 
-def save(name, made, parameters, sources=(KARA,), table=costs.DEFAULT):
+TABLE = costs.in_use()
+
+
+def save(name, made, parameters, sources=(KARA,), table=TABLE):
     """Save a figure with what made it, and show it."""
     source = provenance(scenario="virtual-vma", parameters=parameters, seed=1, costs=table)
     charts.save(made[0], name, folder, made[1], source, sources)
@@ -80,7 +83,7 @@ def save(name, made, parameters, sources=(KARA,), table=costs.DEFAULT):
 
 def timed(text):
     """Say where times come from."""
-    return charts.caption("model", costs.DEFAULT, text)
+    return charts.caption("model", TABLE, text)
 
 
 # %% [markdown]

@@ -146,7 +146,7 @@ save("bias_plain_references", made, {"plain": plain, "mapped": [0, 500]})
 
 # %%
 ASKS = ("before", "after")
-each_us = (costs.DEFAULT.entries["PTE_UPDATE"].ns + 2 * costs.DEFAULT.entries["ATOMIC"].ns) / 1000
+each_us = (costs.in_use().entries["PTE_UPDATE"].ns + 2 * costs.in_use().entries["ATOMIC"].ns) / 1000
 many = (500, 1000, 1500, 4000, 16_000)
 told = {}
 for name, said in TESTS.items():
@@ -163,9 +163,9 @@ for name, said in TESTS.items():
 made = charts.matrix(
     pd.DataFrame(told).T, {"kept": "#E69A6B", "unmapped": "#C5E8DB"}, corner="test",
     title="kswapd and a page that is only mapped by many",
-    caption=charts.caption("model", costs.DEFAULT, "kswapd comes when 95 % of the mappings are made; one page."),
+    caption=charts.caption("model", costs.in_use(), "kswapd comes when 95 % of the mappings are made; one page."),
 )  # fmt: skip
-save("bias_reclaim", made, {"mappings": many, "registrations": 1}, (KARA, HILDENBRAND), costs.DEFAULT)
+save("bias_reclaim", made, {"mappings": many, "registrations": 1}, (KARA, HILDENBRAND), costs.in_use())
 
 # %% [markdown]
 # In every order of steps (`explore`; the small world has a bias of 8 and 6 mappings): can somebody act on a false pin?

@@ -176,7 +176,7 @@ made = charts.matrix(
     table_of(FORKS, TIMES, copies), {"lost": charts.FOUND["reachable"], "cop": charts.FOUND["unreachable"]},
     corner="design", title="Pages copied for one fork of a page with a read in flight",
     caption=charts.caption(
-        "model", costs.DEFAULT,
+        "model", costs.in_use(),
         "Read of 1 ms from time 0; fork at 0.2 or 1.5 ms, the owner's write 0.2 ms later; then the child exits.",
     ),
 )  # fmt: skip
@@ -248,7 +248,7 @@ made = charts.lines(
     pd.DataFrame(rows), "read", "truncation", hue="setup", xunit="us", yunit="us", logx=True, logy=True,
     title="Truncation of a page that a direct IO reads into", xlabel="time that the device needs for the read",
     ylabel="time that truncation takes",
-    caption=charts.caption("model", costs.DEFAULT, "Truncation begins 0.3 ms after the read; one page."),
+    caption=charts.caption("model", costs.in_use(), "Truncation begins 0.3 ms after the read; one page."),
 )  # fmt: skip
 show("truncate_waits", made, simulate("truncate-dax", "v6.12").provenance, DAX)
 
@@ -304,7 +304,7 @@ ATTEMPTS = {name.format(zone): where | left for zone, where in ZONES.items() for
 made = charts.matrix(
     table_of(MOVES, ATTEMPTS, attempts_told), {"fail": charts.FOUND["reachable"], "moved": charts.FOUND["unreachable"]},
     corner="design", title="Attempts to move a page on which a memory region is registered",
-    caption=charts.caption("model", costs.DEFAULT, f"{attempts} attempts, one right after the other."),
+    caption=charts.caption("model", costs.in_use(), f"{attempts} attempts, one right after the other."),
 )  # fmt: skip
 show("migrate_attempts", made, simulate("cma", "v6.12").provenance, CMA)
 

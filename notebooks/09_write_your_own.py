@@ -370,12 +370,12 @@ for name, design in priced.items():
 frame = pd.DataFrame(rows)
 made_by = provenance(
     scenario="direct-io", parameters={"designs": priced, "cpus": cpu_counts, "ios_per_cpu": ios, "sizes": SIZES},
-    seed=seed, costs=costs.DEFAULT,
+    seed=seed, costs=costs.in_use(),
 )  # fmt: skip
 ABOUT = "Reads into one file, depth 64 and 16 device units per CPU; one seed."
 figure, text = charts.lines(
     frame, "cpus", "iops", panels="size", logx=True, logy=True, xlabel="CPUs",
-    title="Throughput against CPUs", caption=charts.caption("model", costs.DEFAULT, ABOUT),
+    title="Throughput against CPUs", caption=charts.caption("model", costs.in_use(), ABOUT),
 )  # fmt: skip
 charts.save(figure, "own_iops", folder, text, made_by, SOURCES)
 figure
@@ -383,7 +383,7 @@ figure
 # %%
 figure, text = charts.lines(
     frame, "cpus", "cpu_ns_per_io", panels="size", logx=True, logy=True, xlabel="CPUs",
-    title="CPU time per direct IO, spinning included", caption=charts.caption("model", costs.DEFAULT, ABOUT),
+    title="CPU time per direct IO, spinning included", caption=charts.caption("model", costs.in_use(), ABOUT),
 )  # fmt: skip
 charts.save(figure, "own_cpu", folder, text, made_by, SOURCES)
 figure
@@ -405,7 +405,7 @@ told_costs = pd.DataFrame(
 )
 figure, text = charts.matrix(
     told_costs, {}, corner="design", title=f"What it costs on {most} CPUs, {LARGE}",
-    caption=charts.caption("model", costs.DEFAULT, f"{ABOUT} Locks: the tracker's own, i_mmap_rwsem, the LRU's."),
+    caption=charts.caption("model", costs.in_use(), f"{ABOUT} Locks: the tracker's own, i_mmap_rwsem, the LRU's."),
 )  # fmt: skip
 charts.save(figure, "own_costs", folder, text, made_by, SOURCES)
 figure

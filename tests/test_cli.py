@@ -506,7 +506,7 @@ def test_version(command):
     ("words", "says"),
     [
         ([], "a command is needed: list, simulate, explore, matrix, run, figures, trace"),
-        (["trace"], "workbench trace: a command is needed: show, import"),
+        (["trace"], "workbench trace: a command is needed: show, capture, import"),
         (["simulat"], "no 'simulat': did you mean 'simulate'"),
         (["trace", "improt"], "no 'improt': did you mean 'import'"),
         (["list", "scenario"], "no 'scenario': did you mean 'scenarios'"),

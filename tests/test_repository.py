@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LAYERS = [
     {"accelerate", "errors", "provenance", "sizes"},
     {"trackers.protocol", "policies"},  # what step programs ask, and what they are told
-    {"mm", "costs", "traces"},
+    {"mm", "costs", "cost_files", "traces"},
     {"trackers"},
     {"user_tracker", "designs", "scenarios", "hazards"},
     {"steps", "clock", "verdict", "search", "replay", "scheduled", "bulk", "simulate", "explore"},

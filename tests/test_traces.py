@@ -411,6 +411,16 @@ def test_a_write(tmp_path):
     assert trace.ios["op"].tolist() == ["write"]
 
 
+def test_where_no_flag_tells_the_bios_tell(tmp_path):
+    """A write by pwrite(2) has no flag WRITE; a read may be preceded by the dirty page cache of its range."""
+    write = [event.replace(" R ", " WS ") for event in simple(0, 0, 800)]
+    read = [*simple(20, 0x8000, 900)]
+    read.insert(1, queue(21, 950, rwbs="WS"))
+    trace = ftrace(tmp_path, *write, *read)
+    assert trace.ios["op"].tolist() == ["write", "read"] and trace.bios["sector"].tolist() == [800, 900]
+    assert trace.dropped == {direct_io.OTHER_BIO: 1}
+
+
 def test_bios_of_a_partition_complete_with_requests_of_the_disk(tmp_path):
     trace = ftrace(tmp_path, begin(0, 0), queue(1, 800, device="8,2"), request(2, 800), done(3, 4096))
     assert len(trace.bios) == 1 and trace.dropped == {}

@@ -62,7 +62,7 @@ def measured(name: str, depth: int, size: Size) -> stage.Run:
     """One run with a long time series."""
     ios = min(size.ios // 10, 40 * depth * CPUS)
     return stage.run(
-        DESIGNS[name], None, seed=depth, costs=costs.DEFAULT, ios=ios, qd=depth, samples=2 * min(STEPS, 10 * size.ios),
+        DESIGNS[name], None, seed=depth, costs=costs.in_use(), ios=ios, qd=depth, samples=2 * min(STEPS, 10 * size.ios),
         sample_ps=stage.PS_PER_US // 50, cpus=CPUS, size_kib=16, bio_pages=2,
     )  # fmt: skip
 

@@ -17,12 +17,12 @@ from workbench.costs import (
     BASE_SLAT_NS,
     BOUNCED_1M_SYS,
     BOUNCED_4K_MIB_S,
-    DEFAULT,
     OFF_LRU_SLAT_NS,
     WRITE_1M_MIB_S,
     WRITE_1M_SYS,
     WRITE_4K_MIB_S,
     CostTable,
+    in_use,
 )
 from workbench.sizes import size_of
 from workbench.tables import number
@@ -166,7 +166,7 @@ PAGES_IN_BATCH = 512  # gup_test -n 512: pages of one call, all of one huge page
 STREAM_GB_PER_S = (16.0, 8.0)  # assumed: what one core reads from memory in order; the machine is not told
 
 
-def batched_release(costs: CostTable = DEFAULT) -> pd.DataFrame:
+def batched_release(costs: CostTable | None = None) -> pd.DataFrame:
     """Predict what releasing a page costs, one by one and by runs of one folio, and hold it against `MARTINS`.
 
     One by one each page costs ``PUT_PAGE`` and an ``ATOMIC``, as every release of the model does; both are known from
@@ -177,7 +177,8 @@ def batched_release(costs: CostTable = DEFAULT) -> pd.DataFrame:
 
     Parameters
     ----------
-    costs : CostTable
+    costs : CostTable, optional
+        `costs.in_use` by default.
 
     Returns
     -------
@@ -185,7 +186,8 @@ def batched_release(costs: CostTable = DEFAULT) -> pd.DataFrame:
         A row for each figure: ``release``, ``low`` and ``high`` (the model), ``published`` [ns per 4 KiB page], and
         ``from``: what it rests on. The row of ``only the atomic`` is what would be left if batching saved nothing else.
     """
-    put, atomic = costs.entries["PUT_PAGE"].ns, costs.entries["ATOMIC"].ns
+    entries = (in_use() if costs is None else costs).entries
+    put, atomic = entries["PUT_PAGE"].ns, entries["ATOMIC"].ns
     once = (put + atomic) / PAGES_IN_BATCH
     low, high = (once + (size_of("struct page") + size_of("pointer")) / rate for rate in STREAM_GB_PER_S)
     unbatched = put + atomic / PAGES_IN_BATCH
@@ -210,7 +212,7 @@ _BOUNCED = (
 _WRITE_64K_SYS = (15.8, 24.7)  # time in the kernel [% of one CPU], without and with bouncing
 
 
-def bounced(costs: CostTable = DEFAULT) -> pd.DataFrame:
+def bounced(costs: CostTable | None = None) -> pd.DataFrame:
     """Predict what bouncing does to throughput, and hold it against Hellwig's measurements of bounced direct IO.
 
     One CPU submits, and is what limits IOs of 4 KiB (*assumed*); larger ones the device limits. An IO takes the time
@@ -220,7 +222,8 @@ def bounced(costs: CostTable = DEFAULT) -> pd.DataFrame:
 
     Parameters
     ----------
-    costs : CostTable
+    costs : CostTable, optional
+        `costs.in_use` by default.
 
     Returns
     -------
@@ -228,7 +231,7 @@ def bounced(costs: CostTable = DEFAULT) -> pd.DataFrame:
         A row for each figure: ``size_kib``, ``op``, ``what`` (``throughput`` [% of what it is without bouncing, less
         100] or ``sys`` [pp]), ``published``, ``model``, ``sets`` (the entry of the cost table that it sets, or empty).
     """
-    cost = {name: entry.ns for name, entry in costs.entries.items()}
+    cost = {name: entry.ns for name, entry in (in_use() if costs is None else costs).entries.items()}
     period = {(kib, op): kib / 1024 / rate * 1e9 for kib, op, rate, _ in _BOUNCED}
 
     def extra(kib: int) -> float:

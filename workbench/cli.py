@@ -25,13 +25,17 @@ from workbench.usage import (
     WIDTH,
     Add,
     Parser,
+    add_costs,
     add_json,
     commands,
     layout,
     pairs,
+    prepare_file,
     print_json,
     whole_number,
 )
+
+LARGEST_BUFFER_MIB = 1 << 14
 
 # All else is imported where it is used: numba, pandas and pyarrow take longer than `--help` may.
 if TYPE_CHECKING:
@@ -82,7 +86,7 @@ def _terminated(number: int, _frame: object) -> NoReturn:
 def _status(argv: Sequence[str] | None) -> int:
     try:
         arguments = _arguments(argv)
-        return arguments.run(arguments)
+        return _run_with_costs(arguments)
     except SystemExit as end:  # --help, --version, SIGTERM
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
@@ -97,11 +101,22 @@ def _status(argv: Sequence[str] | None) -> int:
         raise
 
 
+def _run_with_costs(arguments: argparse.Namespace) -> int:
+    """Run a command with the cost table of its ``--costs``, if it has one."""
+    if getattr(arguments, "costs", None) is None:
+        return arguments.run(arguments)
+    from workbench import costs
+
+    with costs.using(arguments.costs):
+        return arguments.run(arguments)
+
+
 def _failures() -> tuple[type[Exception], ...]:
     from workbench.batch import NotebookError
+    from workbench.kernel.needs import Refused, Unavailable
     from workbench.simulate import ConservationError
 
-    return NotebookError, ConservationError
+    return NotebookError, ConservationError, Refused, Unavailable
 
 
 def _complain(error: object, status: int) -> int:
@@ -342,6 +357,7 @@ def _add_simulate(add: Add) -> None:
         help="parameters; `workbench list scenarios -v` gives defaults, ranges and units",
     )
     parser.add_argument("--seed", metavar="N", type=whole_number, help=f"of all that is random; default: {SEED}")
+    add_costs(parser)
     parser.add_argument(
         "--schedule",
         metavar="FILE",
@@ -402,7 +418,7 @@ def _run_by_the_clock(arguments: argparse.Namespace) -> list["Result"]:
     parameters = {n: v for n, v in check_parameters(scenario.NAME, scenario.PARAMETERS, given).items() if n in given}
     _check_designs(arguments.design)
     if arguments.out:
-        _prepare_file(arguments.out)
+        prepare_file(arguments.out)
     seed = SEED if arguments.seed is None else arguments.seed
     results = [simulate(scenario.NAME, d, seed=seed, **parameters) for d in arguments.design]
     if arguments.walk and any(result.log.empty for result in results):
@@ -420,15 +436,6 @@ def _check_designs(texts: Sequence[str]) -> None:
         designs.parse(text)
         if texts.count(text) > 1:
             raise UsageError(f"--design {text}: given twice")
-
-
-def _prepare_file(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {path}: {error.strerror}; name a file in a folder that can be written to") from None
-    if path.is_dir():
-        raise UsageError(f"--out {path}: that is a folder; name a file, such as {path / 'results.parquet'}")
 
 
 def _write(outcomes: Sequence["Result"], path: Path) -> None:
@@ -468,7 +475,8 @@ def _print_results(outcomes: Sequence["Result"], walk: bool) -> None:
     how = f"schedule of {len(first.log)} steps" if first.by_schedule else f"seed {first.seed}"
     print(f"{first.scenario}, {how}" + (f", design {first.design}" if len(outcomes) == 1 else ""))
     costs = first.provenance["costs"]
-    print(f"costs: {costs['name']} ({costs['provenance']})")
+    file = f", sha256 {costs['sha256']}" if costs["sha256"] else ""
+    print(f"costs: {costs['name']} ({costs['provenance']}){file}")
     parameters = " ".join(f"{name}={value}" for name, value in first.parameters.items())
     print(textwrap.fill(f"parameters: {parameters}", WIDTH, subsequent_indent=INDENT, break_on_hyphens=False))
     metrics = [_Row(n, [o.metrics[n] for o in outcomes], UNITS[n].text, UNITS[n].unit) for n in first.metrics]
@@ -570,6 +578,7 @@ def _add_out(parser: Parser) -> None:
         default=Path("figures"),
         help="folder for figures and tables, executed notebooks in its notebooks/; default: figures",
     )
+    add_costs(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -640,6 +649,7 @@ def _add_trace(add: Add) -> None:
     add_trace = commands(add("trace", "read completions that were recorded on a real kernel", None, example))
     parser = add_trace("show", "sum a recorded trace up", _trace_show, example)
     _add_trace_input(parser)
+    _add_capture(add_trace)
     example = "workbench trace import report.txt -o report.parquet --format ftrace"
     parser = add_trace("import", "turn a recorded trace into Parquet, which loads faster", _trace_import, example)
     _add_trace_input(parser)
@@ -657,6 +667,64 @@ def _add_trace_input(parser: Parser) -> None:
         "--format", metavar="F", default="auto", help="csv, ftrace, blkparse, fio, parquet; default: auto"
     )
     add_json(parser, "the summary, times in ns")
+
+
+def _add_capture(add_trace: Add) -> None:
+    summary = "run a command, and record its direct IOs and their bios for `trace import`"
+    example = (
+        "workbench trace capture --out mine.ftrace.gz -- fio --name=r --filename=f --size=64m --direct=1 --rw=randread"
+    )
+    more = (
+        "\nNeeds root; records into a trace instance of its own, which is removed whatever happens."
+        "\nNothing is written if the command fails, does no direct IO, or events are lost."
+    )
+    parser = add_trace("capture", summary, _trace_capture, example, more)
+    parser.add_argument("command", metavar="COMMAND", nargs="*", help="behind --: program and arguments")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        default=Path("capture.ftrace.gz"),
+        help="text, gzipped if the name ends in .gz; default: capture.ftrace.gz",
+    )
+    parser.add_argument(
+        "--event-set",
+        choices=("direct-io", "merges"),
+        default="direct-io",
+        help="direct-io (default): what `trace import` needs; merges: also merges and the bios' own completions",
+    )
+    parser.add_argument(
+        "--file", metavar="F", type=Path, help="record direct IOs to this file, whoever does them, not by process"
+    )
+    parser.add_argument(
+        "--buffer-mib", metavar="N", type=whole_number, default=32, help="ring buffer for each CPU; default: 32 MiB"
+    )
+    parser.add_argument("--allow-lost", action="store_true", help="write it even if events were lost")
+    add_json(parser, "the summary as of `trace show`, and what was captured")
+
+
+def _trace_capture(arguments: argparse.Namespace) -> int:
+    from workbench import traces
+    from workbench.kernel.capture import capture
+
+    if not 1 <= arguments.buffer_mib <= LARGEST_BUFFER_MIB:
+        raise UsageError(f"--buffer-mib {arguments.buffer_mib}: 1 to {LARGEST_BUFFER_MIB}")
+    prepare_file(arguments.out)
+    got = capture(
+        arguments.command,
+        arguments.out,
+        event_set=arguments.event_set,
+        file=arguments.file,
+        buffer_mib=arguments.buffer_mib,
+        allow_lost=arguments.allow_lost,
+    )
+    told = {"captured": str(got.path), "entries": got.entries, "entries_of_others": got.others, "lost": got.lost}
+    trace = traces.load(got.path, "ftrace")
+    if arguments.json:
+        print_json(traces.summarise(trace) | told)
+        return 0
+    print(f"{'captured':<14}{got.path}: {got.entries} events; left out: {got.others} of others; lost: {got.lost}")
+    return _print_summary(trace, as_json=False)
 
 
 def _trace_import(arguments: argparse.Namespace) -> int:

@@ -3,12 +3,24 @@
 import argparse
 import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import UsageError, nearest
-from workbench.usage import INDENT, SEED, WIDTH, Add, Parser, add_json, layout, pairs, print_json, whole_number
+from workbench.usage import (
+    INDENT,
+    SEED,
+    WIDTH,
+    Add,
+    Parser,
+    add_costs,
+    add_json,
+    layout,
+    pairs,
+    print_json,
+    whole_number,
+)
 
 # All else is imported where it is used, as in cli.py.
 if TYPE_CHECKING:
@@ -60,6 +72,7 @@ def add_explore(add: Add) -> None:
         "--walks", metavar="N", type=whole_number, help="N random walks in the place of the search: for larger worlds"
     )
     parser.add_argument("--seed", metavar="S", type=whole_number, help=f"of the walks; default: {SEED}")
+    add_costs(parser)
     add_json(parser, "one object: verdicts with their counterexamples, states, transitions, depth")
 
 
@@ -97,11 +110,30 @@ def _explore(arguments: argparse.Namespace) -> int:
             conditional=not arguments.no_conditional,
             **given,
         )
+    costs_ns = _costs_of(found) if arguments.costs else {}
     if arguments.json:
-        print_json(found.to_json())
+        told = found.to_json()
+        for name, ns in costs_ns.items():
+            told["hazards"][name]["cost_ns"] = ns
+        print_json(told)
     else:
-        _print_verdict(found, arguments.trace)
+        _print_verdict(found, arguments.trace, costs_ns)
     return 0
+
+
+def _costs_of(found: "Verdict") -> dict[str, float]:
+    """What the steps of each counterexample cost [ns], one after the other, by the table in use."""
+    from workbench.costs import PS_PER_NS, in_use
+    from workbench.scheduled import follow
+
+    return {
+        name: int(
+            follow(found.scenario, found.design, hazard.schedule, dict(found.parameters), in_use()).log["end_ps"].max()
+        )
+        / PS_PER_NS
+        for name, hazard in found.hazards.items()
+        if hazard.schedule
+    }
 
 
 def _parameters(name: str, texts: Sequence[str]) -> dict[str, object]:
@@ -140,16 +172,19 @@ def _check_together(arguments: argparse.Namespace) -> None:
             raise UsageError(f"{name} and --walks: one of them; {name} is for a search, and walks take its place")
 
 
-def _print_verdict(found: "Verdict", trace: bool) -> None:
+def _print_verdict(found: "Verdict", trace: bool, costs_ns: Mapping[str, float]) -> None:
     from workbench.counterexample import as_mail
 
     print(f"{found.scenario}, design {found.design}")
     print(f"{found.summary()} ({found.seconds:.1f} s)")
+    if costs_ns:
+        table = found.provenance["costs"]
+        print(f"costs: {table['name']} ({table['provenance']}), sha256 {table['sha256']}")
     parameters = " ".join(f"{name}={value}" for name, value in found.parameters.items())
     print(textwrap.fill(f"parameters: {parameters}", WIDTH, subsequent_indent=INDENT, break_on_hyphens=False))
     print()
     rows = [("hazard", "verdict", "steps", "where it shows, and what the verdict hangs on")]
-    rows += [(name, h.verdict, str(h.depth or ""), _where(h)) for name, h in found.hazards.items()]
+    rows += [(name, h.verdict, str(h.depth or ""), _where(h, costs_ns.get(name))) for name, h in found.hazards.items()]
     print("\n".join(layout(rows)))
     if trace:
         for name, hazard in found.hazards.items():
@@ -157,10 +192,13 @@ def _print_verdict(found: "Verdict", trace: bool) -> None:
                 print(f"\n\n{as_mail(found, name)}")
 
 
-def _where(hazard: "HazardVerdict") -> str:
+def _where(hazard: "HazardVerdict", cost_ns: float | None) -> str:
+    from workbench.tables import number
+
     last = [f"{hazard.trace[-1].actor}: {hazard.trace[-1].step}"] if hazard.trace else []
     hangs = ["if " + ", ".join(hazard.conditional)] if hazard.conditional else []
-    return "; ".join(last + [hazard.reason] * bool(hazard.reason) + hangs)
+    cost = [] if cost_ns is None else [f"its steps cost {number(cost_ns, 'ns')}"]
+    return "; ".join(last + [hazard.reason] * bool(hazard.reason) + cost + hangs)
 
 
 # ---- matrix
@@ -182,6 +220,7 @@ def add_matrix(add: Add) -> None:
     )
     parser.add_argument("--scenarios", metavar="S", nargs="+", default=[], help="in these scenarios; default: all")
     parser.add_argument("--jobs", metavar="N", type=whole_number, default=2, help="processes; default: 2")
+    add_costs(parser)
     _add_limits(parser, MATRIX_MIB)
     parser.add_argument("--markdown", action="store_true", help="print Markdown in the place of text")
     parser.add_argument("--out", metavar="DIR", type=Path, help="write figures, text and Markdown into DIR too")

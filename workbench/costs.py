@@ -11,6 +11,10 @@ submission are in it, at the rate of the IOs.
 """
 
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +22,9 @@ import numpy as np
 from workbench.mm.registers import COUNTERS
 
 PS_PER_NS = 1000
+KINDS = ("published", "calibrated", "derived", "assumed")
+VARIABLE = "WORKBENCH_COSTS"
+"""Environment variable: the file whose cost table is used wherever none is given. Notebooks are told by it."""
 BASE_SLAT_NS = 1538.0
 BASE_IOPS = 194_000
 BASE_CPU_SHARE = 0.182 + 0.448
@@ -54,10 +61,13 @@ class CostTable(NamedTuple):
     name : str
     entries : dict of str to Cost
         By counter; a counter without an entry costs nothing.
+    sha256 : str, optional
+        Of the file that it came from.
     """
 
     name: str
     entries: dict[str, Cost]
+    sha256: str | None = None
 
     @property
     def provenance(self) -> str:
@@ -169,3 +179,65 @@ def _off_lru_extra(slat: float, irq: float, per_ns: float) -> float:
 
 
 DEFAULT = _default()
+
+
+def load(path: str | os.PathLike[str]) -> CostTable:
+    """Read a cost table from a file, such as ``workbench kernel calibrate --out FILE`` writes.
+
+    Parameters
+    ----------
+    path : path
+        JSON; `workbench.cost_files` says of what form.
+
+    Returns
+    -------
+    CostTable
+        What the file does not name is as in `DEFAULT`.
+
+    Raises
+    ------
+    UsageError
+        One line with the file and the entry.
+    """
+    from workbench.cost_files import read  # which builds on this module
+
+    return read(path).table
+
+
+def in_use() -> CostTable:
+    """Find the table of this process where none was given: that of the file in `VARIABLE`, or else `DEFAULT`.
+
+    Raises
+    ------
+    UsageError
+        As `load`.
+    """
+    path = os.environ.get(VARIABLE)
+    return _kept(path) if path else DEFAULT
+
+
+@contextmanager
+def using(path: str | os.PathLike[str]) -> Iterator[CostTable]:
+    """Use a file's table wherever none is given, in this process and in those that it starts meanwhile.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    UsageError
+        As `load`.
+    """
+    table, before = load(path), os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = os.path.abspath(path)  # notebooks run in another folder
+    try:
+        yield table
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
+
+
+_kept = cache(load)  # a file that is edited meanwhile does not change a process's table

@@ -169,7 +169,7 @@ def _verdict(small: SmallWorld, design: str, parameters: dict[str, Any], found: 
         steps=_steps(search),
         waits=_waits(small, search),
         provenance=provenance.provenance(
-            scenario=small.scenario, design=design, parameters=small.parameters, seed=0, costs=costs.DEFAULT
+            scenario=small.scenario, design=design, parameters=small.parameters, seed=0, costs=costs.in_use()
         )
         | user_tracker.provenance(small.tracker),
     )
@@ -423,7 +423,7 @@ def random_walks(scenario: str, design: str = "v4.17", *, walks: int, seed: int 
         unknown = HazardVerdict("unknown", reason=f"not met in {walks} random walks")
         hazards[name] = HazardVerdict("not applicable", reason=why_not) if why_not else best.get(name, unknown)
     made_by = provenance.provenance(
-        scenario=scenario, design=design, parameters=small.parameters, seed=seed, costs=costs.DEFAULT
+        scenario=scenario, design=design, parameters=small.parameters, seed=seed, costs=costs.in_use()
     )
     return Verdict(
         scenario, design, small.parameters, False, False, 0, steps, longest, time.perf_counter() - began, 0.0,

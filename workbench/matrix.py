@@ -19,6 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from workbench import charts, designs
+from workbench.costs import in_use
 from workbench.errors import UsageError, nearest
 from workbench.policies import CLEANING, LEASE_END, LONGTERM, WRITE_PINNED
 from workbench.provenance import plain, provenance
@@ -375,7 +376,8 @@ def _assembled(
             for s, v in zip(places, verdicts, strict=True)
         ]
         criteria.append(_criteria(design, places, found))
-    made_by = provenance(parameters={"designs": wanted, "scenarios": places, "costs_from": COSTS, **limits})
+    parameters = {"designs": wanted, "scenarios": places, "costs_from": COSTS, **limits}
+    made_by = provenance(parameters=parameters, costs=in_use())
     return Matrix(
         verdicts=pd.concat(frames, ignore_index=True),
         criteria=pd.DataFrame(criteria, index=pd.Index(wanted, name="design"), columns=list(CRITERIA)),

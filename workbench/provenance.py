@@ -44,7 +44,8 @@ def provenance(
     seed : int, optional
         Seed of the random numbers.
     costs : object or mapping, optional
-        The cost table: anything with a ``name`` and a ``provenance`` (published, calibrated or assumed).
+        The cost table: anything with a ``name`` and a ``provenance`` (published, calibrated or assumed), and with a
+        ``sha256`` if it came from a file.
     trace_sha256 : str, optional
         Hash of the recorded trace that was replayed.
 
@@ -66,7 +67,7 @@ def provenance(
             "design": design,
             "parameters": parameters or {},
             "seed": seed,
-            "costs": None if costs is None else {key: _part(costs, key) for key in ("name", "provenance")},
+            "costs": None if costs is None else {key: _part(costs, key) for key in ("name", "provenance", "sha256")},
             "trace_sha256": trace_sha256,
         }
     )
@@ -96,7 +97,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def _part(table: Any, key: str) -> Any:
-    return table[key] if isinstance(table, Mapping) else getattr(table, key)
+    return table.get(key) if isinstance(table, Mapping) else getattr(table, key, None)
 
 
 def plain(value: Any) -> Any:

@@ -134,6 +134,7 @@ _TEXT = {
     "source_hash": "hash of the package's sources and of numba's version",
     "git_commit": "commit of the checkout, -dirty where changed; null outside one",
     "cost_table": "name and provenance of the cost table",
+    "cost_table_sha256": "hash of the file that the cost table came from; null for the package's own",
     "trace_sha256": "hash of the replayed trace; null for a device model",
     "tracker_sha256": "hash of the user's file that the tracker is in; null for one of the package",
 }
@@ -182,6 +183,7 @@ def row(
         "package_version": source["version"],
         "git_commit": git_commit(),
         "cost_table": costs and f"{costs['name']} ({costs['provenance']})",
+        "cost_table_sha256": costs and costs.get("sha256"),
         **metrics,
         **{name.lower(): count for name, count in (counters or {}).items()},
     }

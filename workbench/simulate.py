@@ -103,7 +103,7 @@ def simulate(
     *,
     seed: int = 1,
     pages_per_step: int = 0,
-    cost_table: costs.CostTable = costs.DEFAULT,
+    cost_table: costs.CostTable | None = None,
     schedule: Iterable[Sequence[Any]] | None = None,
     **parameters: Any,
 ) -> Result:
@@ -120,7 +120,8 @@ def simulate(
     pages_per_step : int
         Pages that one step may handle; 0: as many as there are. Where nobody interferes, counts do not depend on it,
         but for those of ranges, which are released piece by piece then.
-    cost_table : CostTable
+    cost_table : CostTable, optional
+        `costs.in_use` by default.
     schedule : iterable of (actor, step, page, outcome), optional
         As in `verdict.HazardVerdict.schedule`: the scenario's small world (as `explore` has it, a page per step) is
         run in exactly this order. Its clock goes on by the cost of each step; what the device does takes no time of
@@ -144,6 +145,7 @@ def simulate(
         raise UsageError(f"scenario {scenario!r}: {nearest(scenario, ALL)}")
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed {seed}: it goes from 0 to 2**63 - 1")
+    cost_table = costs.in_use() if cost_table is None else cost_table
     if scenario in OWN_DRIVER:
         if schedule is not None:
             raise UsageError(f"scenario {scenario}: it has no steps, so it follows no schedule")

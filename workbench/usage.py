@@ -5,6 +5,7 @@ import json
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from workbench.errors import UsageError, nearest
@@ -61,6 +62,27 @@ def commands(parser: Parser) -> Add:
 def add_json(parser: Parser, what: str) -> None:
     """Add ``--json``; `what` says what is printed."""
     parser.add_argument("--json", action="store_true", help=f"print JSON: {what}")
+
+
+def add_costs(parser: Parser) -> None:
+    """Add ``--costs``; who runs the command puts its table into use."""
+    parser.add_argument(
+        "--costs",
+        metavar="FILE",
+        type=Path,
+        help="cost table in the place of the built-in one (workbench/costs.py), such as `workbench kernel calibrate` "
+        "writes; default: the file that WORKBENCH_COSTS names, if it is set",
+    )
+
+
+def prepare_file(path: Path) -> None:
+    """Make the folder of ``--out FILE``, before what goes there takes its time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {path}: {error.strerror}; name a file in a folder that can be written to") from None
+    if path.is_dir():
+        raise UsageError(f"--out {path}: that is a folder; name a file, such as {path / 'results.parquet'}")
 
 
 def whole_number(text: str) -> int:

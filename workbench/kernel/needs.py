@@ -11,6 +11,10 @@ class Unavailable(Exception):
     """Something that a check needs is not there; the text says what, in one line."""
 
 
+class Refused(Exception):
+    """What was recorded or measured is not fit to be written; the text says why, in one line."""
+
+
 def root() -> None:
     """Raise `Unavailable` unless run as root."""
     if os.geteuid() != 0:
@@ -31,10 +35,11 @@ def fuse() -> None:
 
 
 def tracefs() -> None:
-    """Raise `Unavailable` unless trace instances can be made: root and a mounted tracefs."""
+    """Raise `Unavailable` unless trace instances can be made: root, and a kernel with tracefs (see `tracing`)."""
     root()
-    if not (TRACEFS / "instances").is_dir():
-        raise Unavailable(f"needs tracefs, mounted on {TRACEFS}")
+    linux()
+    if "\ttracefs\n" not in Path("/proc/filesystems").read_text():
+        raise Unavailable("needs tracefs, which this kernel does not have")
 
 
 def kernel_version() -> tuple[int, int]:

@@ -25,11 +25,15 @@ LOST_MEANWHILE = "IO in flight while events were lost"
 THEIR_BIOS = "bio of a dropped IO"
 FOREIGN = "foreign bio"
 NO_QUEUE = "completed request whose bios are not in the trace"
+OTHER_BIO = f"{FOREIGN} (of another direction, a lower device, or beyond the IO)"
 LOST_EVENTS = "event lost by the ring buffer"
 
 
 class Begin(NamedTuple):
-    """``iomap_dio_rw_begin``; `length` in bytes, `direction` 'R' or 'W'."""
+    """``iomap_dio_rw_begin``; `length` in bytes, `direction` 'W', or '' where its bios have to tell.
+
+    A write by pwrite(2) has no flag WRITE: only io_uring and aio set IOCB_WRITE (seen on Linux 6.18).
+    """
 
     device: Device
     inode: str
@@ -80,6 +84,7 @@ class _Io:
     result: int = 0
     bios: list[Bio] = field(default_factory=list)
     bytes_queued: int = 0
+    direction: str = ""
 
     def all_bios_done(self) -> bool:
         return bool(self.bios) and not any(bio.left for bio in self.bios)
@@ -169,7 +174,7 @@ class _Replay:
         return name == REQUEST_DONE or self._disk(device) not in self.disks
 
     def _begin(self, line: int, task: int, ns: int, begin: Begin) -> None:
-        io = _Io(begin, task, line, ns)
+        io = _Io(begin, task, line, ns, direction=begin.direction)
         self.ios.append(io)
         self.current[task] = io
         key = (begin.device, begin.inode, begin.offset - begin.done_before)
@@ -180,15 +185,28 @@ class _Replay:
         if bio.direction and bio.sectors:
             self.in_flight.queue(bio)  # a foreign one too, so that its completion finds it
         io = self.current.get(task)
+        if io and not io.begin.direction and not is_foreign(at.rwbs):
+            self._tell_direction(io, bio)
         if is_foreign(at.rwbs) or not at.sectors:
             self.dropped[f"{FOREIGN} ({at.rwbs})"] += 1
         elif io is None:
             self.dropped[f"{FOREIGN} (its task has no direct IO begun)"] += 1
         elif not _belongs(bio, io):
-            self.dropped[f"{FOREIGN} (of another direction, a lower device, or beyond the IO)"] += 1
+            self.dropped[OTHER_BIO] += 1
         else:
             io.bios.append(bio)
             io.bytes_queued += bio.sectors * SECTOR_BYTES
+
+    def _tell_direction(self, io: _Io, bio: Bio) -> None:
+        """Take an IO for a read from its first read on: what was written before is dirty page cache of its range.
+
+        (kiocb_write_and_wait() in mm/filemap.c, which iomap calls after the event.)
+        """
+        if bio.direction == "R" and io.direction == "W":
+            self.dropped[OTHER_BIO] += len(io.bios)
+            io.bios, io.bytes_queued = [], 0
+        if io.direction != "R":
+            io.direction = bio.direction
 
     def _sectors_done(self, ns: int, at: Sectors) -> None:
         way = direction(at.rwbs)
@@ -264,7 +282,7 @@ def _belongs(bio: Bio, io: _Io) -> bool:
     """
     same_device = not io.bios or bio.device == io.bios[0].device or io.begin.device[0] == 0
     fits = io.bytes_queued + bio.sectors * SECTOR_BYTES <= io.begin.length
-    return bio.direction == io.begin.direction and same_device and fits
+    return bio.direction == io.direction and same_device and fits
 
 
 def _prints_position_behind(events: list[Event]) -> bool:
@@ -287,7 +305,7 @@ def _io_rows(kept: list[_Io]) -> pd.DataFrame:
     rows = []
     for number, io in enumerate(kept):
         times = (io.begin_ns - zero, io.done_ns - zero)
-        rows.append((number, ops[io.begin.direction], io.begin.offset, io.begin.length, *times, order[number]))
+        rows.append((number, ops[io.direction], io.begin.offset, io.begin.length, *times, order[number]))
     return io_frame(rows)
 
 

@@ -135,7 +135,7 @@ class _Text:
         if name == BEGIN:
             offset, length, before = (int(cell, 16) for cell in cells[3:6])
             self._check(number, "offset + length", offset + length)
-            return Begin(device, cells[2], offset, length, before, "W" if "WRITE" in cells[6].split("|") else "R")
+            return Begin(device, cells[2], offset, length, before, "W" if "WRITE" in cells[6].split("|") else "")
         if name == DONE:
             position, done = int(cells[3], 16), int(cells[4])
             self._check(number, "offset", position)
