@@ -9,7 +9,7 @@ from workbench.kernel.fuse import PATIENCE
 from workbench.kernel.live import Live
 from workbench.kernel.needs import Unavailable
 from workbench.kernel.predicted import PRESET, Predicted, anon_world, file_world
-from workbench.kernel.side_by_side import Mismatch, SideBySide, Step
+from workbench.kernel.side_by_side import SETTLES, Mismatch, SideBySide, Step
 
 RUNS = 3  # a case that differs, or is disturbed, is run again: what is not the same each time was somebody else
 
@@ -119,9 +119,29 @@ class Bench:
         if seen != expected:
             self.mismatches.append(f"{what}: expected {expected} ({source}), kernel {seen}")
 
+    def observe_pins(
+        self, live: Live, what: str, action: Callable[[], object], expected: tuple[int, int], source: str
+    ) -> None:
+        """Write down how many pins an action takes and releases, unless others are pinning meanwhile."""
+        before = live.proc.pins()
+        action()
+        until = time.monotonic() + SETTLES
+        while (seen := _since(live.proc.pins(), before)) != expected and time.monotonic() < until:
+            time.sleep(0.003)
+        now = live.proc.pins()
+        time.sleep(0.003)
+        if seen != expected and now != live.proc.pins():
+            self.left_out.append(f"pins of {what}: others were pinning pages")
+        else:
+            self.observe(f"pins taken and released: {what}", seen, expected, source)
+
     def anon(self) -> Predicted:
         """One more anonymous page of the model."""
         return anon_world(self.design)
+
+
+def _since(now: tuple[int, int], before: tuple[int, int]) -> tuple[int, int]:
+    return now[0] - before[0], now[1] - before[1]
 
 
 @dataclass(frozen=True)

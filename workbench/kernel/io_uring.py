@@ -13,7 +13,7 @@ from workbench.kernel.libc import call
 
 _SETUP, _ENTER, _REGISTER = 425, 426, 427
 _SQ_RING, _SQES = 0, 0x10000000
-_REGISTER_BUFFERS, _UNREGISTER_BUFFERS, _IOWQ_AFFINITY = 0, 1, 17
+_REGISTER_BUFFERS, _UNREGISTER_BUFFERS = 0, 1
 _READ_FIXED, _READ = 4, 22
 _SQE = struct.Struct("=BBHiQQIIQHHIQQ")
 _CQE = struct.Struct("=QiI")
@@ -38,11 +38,6 @@ class Ring:
         self._ring = mmap.mmap(self.fd, size, offset=_SQ_RING)
         self._sqes = mmap.mmap(self.fd, _SQE.size * word[0], offset=_SQES)
         self._done: dict[int, int] = {}
-
-    def keep_to(self, cpus: bytes) -> None:
-        """Have the ring's kernel threads run on these CPUs (a bit mask) only."""
-        mask = ctypes.create_string_buffer(cpus, len(cpus))
-        call("syscall", _REGISTER, self.fd, _IOWQ_AFFINITY, ctypes.addressof(mask), len(cpus))
 
     def _word(self, at: int) -> int:
         return int(struct.unpack_from("=I", self._ring, at)[0])

@@ -10,16 +10,20 @@ empties them.
 """
 
 import contextlib
+import ctypes
+import fcntl
 import mmap
 import os
 import resource
 import signal
+import struct
 import tempfile
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-from workbench.kernel.fuse import PATIENCE, SlowFile
+from workbench.kernel.fuse import MOST_BYTES, PATIENCE, SlowFile
 from workbench.kernel.io_uring import Ring
 from workbench.kernel.libc import call
 from workbench.kernel.needs import Unavailable
@@ -38,6 +42,7 @@ from workbench.kernel.predicted import PageState
 MADV_PAGEOUT, MADV_NOHUGEPAGE = 21, 15
 _SYNC_WRITE, _SYNC_WAIT_AFTER = 2, 4
 _WARM_UPS = 8
+_TAKEN_UP = 5.0  # seconds in which the server must have taken a request up
 _FIRST = 0x10  # byte that the file's pages begin with
 
 
@@ -95,14 +100,14 @@ class Live:
         self.pages = pages
         self._stack = contextlib.ExitStack()
         try:
-            self._one_cpu()
             self.proc = self._closing(Proc())
             self.slow = self._closing(SlowFile(patience))
             self.ring = self._closing(Ring())
             self._stack.callback(self._end_child)
+            self._stack.callback(self.unsplice)
             self._child: tuple[int, int] | None = None  # pid, and a pipe that keeps it waiting
-            self._held: dict[int, int] = {}  # tag -> offset in the slow file
-            self.ring.keep_to((1 << self._cpu).to_bytes(128, "little"))
+            self._held: dict[int, list[int]] = {}  # tag -> offsets in the slow file
+            self._pipes: list[int] = []  # with references to pages in them
             self._lay_out_file()
             self.anons = [self._anon() for _ in range(anons)]
             self._last_pfn: dict[int, int] = {}
@@ -113,12 +118,6 @@ class Live:
     def _closing(self, thing: Any) -> Any:
         self._stack.callback(thing.close)
         return thing
-
-    def _one_cpu(self) -> None:
-        before = os.sched_getaffinity(0)
-        self._stack.callback(os.sched_setaffinity, 0, before)
-        self._cpu = min(before)
-        os.sched_setaffinity(0, {self._cpu})
 
     def _lay_out_file(self) -> None:
         folder = ext4_folder()
@@ -166,19 +165,36 @@ class Live:
 
     # ---- pins
 
-    def pin(self, tag: int, address: int, pages: int = 1) -> bool:
-        """Begin a direct read from the slow file into memory; whether its pages are pinned and it is held."""
-        offset = self.slow.next_offset()
-        self.ring.read(tag, self.slow.fd, offset, address, pages * PAGE)
-        result = self.ring.finished().pop(tag, None)
-        held = result is None and self.slow.wait_for(offset)
-        if held:
-            self._held[tag] = offset
-        return held
+    def pin(self, tag: int, address: int, pages: int = 1, buffer: int = -1) -> bool:
+        """Begin a direct read from the slow file into memory; whether its pages are pinned and it is held.
+
+        Parameters
+        ----------
+        tag, address, pages : int
+        buffer : int
+            Of the registered buffer that the memory is in: nothing is pinned. -1: none.
+        """
+        offset, size = self.slow.next_offset(), pages * PAGE
+        self.ring.read(tag, self.slow.fd, offset, address, size, buffer)
+        requests = [offset + at for at in range(0, size, MOST_BYTES)]
+        if not all(self._is_held(tag, request) for request in requests):
+            self.ring.wait(tag)
+            return False
+        self._held[tag] = requests
+        return True
+
+    def _is_held(self, tag: int, request: int) -> bool:
+        """Whether the server has the request; it never will if the read has failed."""
+        until = time.monotonic() + _TAKEN_UP
+        while tag not in self.ring.finished() and time.monotonic() < until:
+            if self.slow.wait_for(request, 0.002):
+                return True
+        return False
 
     def complete(self, tag: int, byte: int) -> int | None:
         """Have a read that is held end; what it returns."""
-        self.slow.reply(self._held.pop(tag), byte)
+        for request in self._held.pop(tag):
+            self.slow.reply(request, byte)
         return self.ring.wait(tag)
 
     def register(self, address: int, pages: int = 1) -> bool:
@@ -192,6 +208,23 @@ class Live:
     def unregister(self) -> None:
         """Give the buffer back."""
         self.ring.unregister()
+
+    def splice(self, address: int, times: int = 1) -> None:
+        """Take plain references (FOLL_GET) on a page: vmsplice(2) of it into pipes, until `unsplice`."""
+        while times:
+            reader, writer = os.pipe()
+            self._pipes += reader, writer
+            now = min(times, fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) // PAGE)
+            table = struct.pack("=QQ", address, PAGE) * now
+            memory = ctypes.create_string_buffer(table, len(table))
+            if call("vmsplice", writer, ctypes.addressof(memory), now, 0) != now * PAGE:
+                raise OSError("vmsplice: not all was taken")
+            times -= now
+
+    def unsplice(self) -> None:
+        """Give them back."""
+        while self._pipes:
+            os.close(self._pipes.pop())
 
     # ---- the CPU
 

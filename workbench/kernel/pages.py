@@ -15,15 +15,8 @@ from dataclasses import dataclass
 from workbench.kernel.libc import call
 
 PAGE = mmap.PAGESIZE
-# include/uapi/linux/kernel-page-flags.h, and fs/proc/page.c for those that only developers see
-KPF_DIRTY, KPF_LRU, KPF_ACTIVE, KPF_WRITEBACK, KPF_MMAP, KPF_ANON = 4, 5, 6, 8, 11, 12
-KPF_UNEVICTABLE, KPF_NOPAGE, KPF_MLOCKED, KPF_ANON_EXCLUSIVE, KPF_PRIVATE = (
-    18,
-    20,
-    33,
-    34,
-    35,
-)  # PG_anon_exclusive is PG_mappedtodisk
+# include/uapi/linux/kernel-page-flags.h and include/linux/kernel-page-flags.h; PG_anon_exclusive is PG_mappedtodisk
+KPF_DIRTY, KPF_LRU, KPF_WRITEBACK, KPF_THP, KPF_ANON_EXCLUSIVE, KPF_PRIVATE = 4, 5, 8, 22, 34, 35
 _PRESENT, _FRAME = 1 << 63, (1 << 55) - 1
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from workbench import designs
-from workbench.kernel import needs, pin_cases, pin_random
+from workbench.kernel import needs, pin_cases, pin_kinds, pin_random
 from workbench.kernel.bench import Bench, CaseResult, run_case
 from workbench.kernel.live import ext4_folder
 from workbench.kernel.needs import Unavailable
 from workbench.kernel.pages import counters_there
 from workbench.kernel.predicted import PRESET
 
-CASES: dict[str, Callable[[Bench], None]] = {**pin_cases.CASES}
+CASES: dict[str, Callable[[Bench], None]] = {**pin_cases.CASES, **pin_kinds.CASES}
 
 
 @dataclass(frozen=True)

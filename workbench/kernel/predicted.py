@@ -82,6 +82,7 @@ class Predicted:
         self.world: World = small.world
         self.bios: dict[int, int] = {}  # by the tag of a read that is held
         self._names = small.names
+        self.run.judge()  # has it compiled before anything is held
 
     # ---- tasks
 
@@ -140,11 +141,16 @@ class Predicted:
         self.run.step(engine.DEVICE + self.bios.pop(tag))
         self.settle()
 
-    def register(self) -> bool:
-        """Register a memory region on page 0, for long; whether that succeeds."""
-        task = self._task("rdma/0")
-        task["free_dio"] = len(self.world.dio) - 1
-        self._call("rdma/0", P.M_REGISTER, rounds=1, transfers=0, caller=0, flight_head=-1, flight_tail=-1, error=0)
+    def register(self, transfers: int = 0) -> bool:
+        """Register a memory region on page 0, for long; whether that succeeds.
+
+        With a transfer, this is held as a read is, with tag 1.
+        """
+        task, free = self._task("rdma/0"), len(self.world.dio) - 1
+        fields = {"flight_head": -1, "flight_tail": -1, "caller": 0, "error": 0}
+        self._call("rdma/0", P.M_REGISTER, rounds=1, transfers=transfers, free_dio=free, **fields)
+        if transfers:
+            self.bios[1] = self.run.submitted[-1]
         return bool(task["state"] != DEAD)
 
     def unregister(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from workbench.kernel.live import Live
 from workbench.kernel.pages import PAGE
 from workbench.kernel.predicted import PageState, Predicted
+from workbench.mm.world import WRITE
 
 Step = tuple[Any, ...]
 Fact = tuple[str, Any, Any]  # what, predicted, seen
@@ -144,6 +145,16 @@ class SideBySide:
     def _unregister(self, number: int) -> list[Fact]:
         self.anons[number].unregister()
         self.live.unregister()
+        return []
+
+    def _splice(self, number: int) -> list[Fact]:
+        held = self.anons[number].pin(number, op=WRITE)  # the device reads the page
+        self.live.splice(self.live.anons[number].address)
+        return [("held", held, True)]
+
+    def _unsplice(self, number: int) -> list[Fact]:
+        self.anons[number].complete(number)
+        self.live.unsplice()
         return []
 
     def _store_anon(self, number: int) -> list[Fact]:
