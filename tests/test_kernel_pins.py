@@ -153,6 +153,14 @@ def _held(proc):
     return taken - released
 
 
+@live
+def test_what_is_left_open_is_given_back_at_the_end():
+    steps = [("register", 1), ("pin_anon", 1, 0), ("pin", 2, 0, 2)]
+    runs = [Bench() for _ in range(6)]
+    assert [pin_random.run(run, steps) for run in runs] == [None] * len(runs)
+    assert any(run.disturbed == {} for run in runs[1:])  # by the one before it; others on the machine may do as well
+
+
 # ---- the server's words
 
 

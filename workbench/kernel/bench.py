@@ -157,6 +157,8 @@ class CaseResult:
     seconds : float
     skipped : str
         Why it was not run, or empty.
+    not_again : tuple of str
+        What differed in an earlier run, and not in the last.
     """
 
     name: str
@@ -164,6 +166,7 @@ class CaseResult:
     runs: int = 1
     seconds: float = 0.0
     skipped: str = ""
+    not_again: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -183,6 +186,7 @@ def run_case(name: str, case: Callable[[Bench], None], settings: Bench | None = 
     """
     began = time.monotonic()
     bench = settings = settings or Bench()
+    differed: list[str] = []
     for run in range(1, RUNS + 1):
         before, bench = bench, settings.again()
         try:
@@ -193,6 +197,8 @@ def run_case(name: str, case: Callable[[Bench], None], settings: Bench | None = 
             bench.mismatches.append(f"a system call failed: {error}")
         if not bench.mismatches and not bench.disturbed:
             break
+        differed += bench.mismatches
         if run == RUNS and bench.disturbed and bench.disturbed == before.disturbed:
             bench.mismatches.append(f"pins that the model does not have, in each run: {bench.disturbed}")
-    return CaseResult(name, bench, run, time.monotonic() - began)
+    not_again = () if bench.mismatches else tuple(differed)
+    return CaseResult(name, bench, run, time.monotonic() - began, not_again=not_again)

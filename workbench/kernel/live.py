@@ -103,6 +103,9 @@ class Live:
             self.proc = self._closing(Proc())
             self.slow = self._closing(SlowFile(patience))
             self.ring = self._closing(Ring())
+            self._registered = False
+            self._stack.callback(self.unregister)
+            self._stack.callback(self._complete_all)
             self._stack.callback(self._end_child)
             self._stack.callback(self.unsplice)
             self._child: tuple[int, int] | None = None  # pid, and a pipe that keeps it waiting
@@ -111,6 +114,7 @@ class Live:
             self._lay_out_file()
             self.anons = [self._anon() for _ in range(anons)]
             self._last_pfn: dict[int, int] = {}
+            self._gone: set[int] = set()  # pages that were not in the page cache when they were looked at last
         except BaseException:
             self.close()
             raise
@@ -197,17 +201,26 @@ class Live:
             self.slow.reply(request, byte)
         return self.ring.wait(tag)
 
+    def _complete_all(self) -> None:
+        """Have all reads end that are held: their pins are gone then, which a later abort would not promise."""
+        for tag in list(self._held):
+            with contextlib.suppress(OSError):  # the server has lost its patience, and all has ended
+                self.complete(tag, 0)
+
     def register(self, address: int, pages: int = 1) -> bool:
         """Register a buffer with io_uring: a long-term pin; whether that succeeds."""
         try:
             self.ring.register((address, pages * PAGE))
         except OSError:
             return False
+        self._registered = True
         return True
 
     def unregister(self) -> None:
-        """Give the buffer back."""
-        self.ring.unregister()
+        """Give the buffer back, if there is one: the end of the ring would do so only a little later."""
+        if self._registered:
+            self.ring.unregister()
+        self._registered = False
 
     def splice(self, address: int, times: int = 1) -> None:
         """Take plain references (FOLL_GET) on a page: vmsplice(2) of it into pipes, until `unsplice`."""
@@ -327,11 +340,13 @@ class Live:
         pfn = self.proc.pfn(address)
         mapped = pfn is not None
         cached = mapped or self.proc.cached(address)
-        if not cached:
-            self._last_pfn.pop(number, None)
-            return PageState(cached=False, mapped=False)
         if pfn is not None:
             self._last_pfn[number] = pfn
+        elif not cached:
+            return self._orphan(number)
+        elif number in self._gone:  # it has come back, perhaps in another frame
+            self._last_pfn.pop(number, None)
+        self._gone.discard(number)
         pfn = self._last_pfn.get(number)
         if pfn is None:
             return PageState(cached=True, mapped=False)
@@ -345,6 +360,21 @@ class Live:
             buffers=frame.has(KPF_PRIVATE),
             mapcount=frame.mapcount,
             frame=pfn,
+        )
+
+    def _orphan(self, number: int) -> PageState:
+        """A page that is not in the file: its last frame, which may be another's by now, unless a pin holds it."""
+        self._gone.add(number)
+        pfn = self._last_pfn.get(number)
+        if pfn is None:
+            return PageState(cached=False, mapped=False)
+        frame = self.proc.frame(pfn)
+        return PageState(
+            cached=False,
+            mapped=False,
+            lru=frame.has(KPF_LRU),
+            buffers=frame.has(KPF_PRIVATE),
+            mapcount=frame.mapcount,
         )
 
     def anon(self, number: int) -> PageState:

@@ -1,7 +1,7 @@
 """Kinds of pins: who may register what, who dirties, fork, the bias, and large folios.
 
-Where the model has no notion of something (memory of other kinds, large folios in io_uring, MADV_DONTFORK), the kernel is
-only observed, and held against what its sources say.
+Where the model has no notion of something (memory of other kinds, large folios in io_uring, MADV_DONTFORK), the kernel
+is only observed, and held against what its sources say.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from workbench.kernel.bench import Bench
 from workbench.kernel.libc import call
@@ -285,6 +286,7 @@ def _flip(bench: Bench, live: Live, address: int, references: int) -> None:
     for _ in range(references):
         get_page(model.world, page_of(model.world, 0))
     live.splice(address, references)
+    live.drain()  # a page that waits for the LRU has a reference more
     model.fork()
     live.fork()
     state = model.anon()
@@ -318,11 +320,12 @@ def large_folios(bench: Bench) -> None:
 def _count_pins(bench: Bench, live: Live, head: int) -> None:
     source = "v6.12 mm/gup.c try_grab_folio: as many references as pages; counted by base pages"
     for pages in (1, 16, _THP):
-        bench.observe_pins(live, f"direct read into {pages}", lambda n=pages: live.pin(1, head, n), (pages, 0), source)
-        bench.observe_pins(live, f"its completion ({pages})", lambda: live.complete(1, 1), (0, pages), source)
+        begin, end = partial(live.pin, 1, head, pages), partial(live.complete, 1, 1)
+        bench.observe_pins(live, f"direct read into {pages}", begin, (pages, 0), source)
+        bench.observe_pins(live, f"its completion ({pages})", end, (0, pages), source)
     source = "v6.12 io_uring/rsrc.c io_coalesce_buffer"
     kept = 1 if kernel_version() >= (6, 12) else _THP
-    bench.observe_pins(live, "registration", lambda: live.register(head, _THP), (_THP, _THP - kept), source)
+    bench.observe_pins(live, "registration", partial(live.register, head, _THP), (_THP, _THP - kept), source)
     bench.observe_pins(live, "deregistration", live.unregister, (0, kept), source)
 
 

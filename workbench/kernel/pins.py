@@ -64,6 +64,7 @@ class Report:
             text.append(f"{result.name:<{width}}  {counts}  {result.seconds:>6.1f} s  {verdict}")
             text += [f"  {mismatch}" for mismatch in bench.mismatches]
             text += [f"  left out: {what}" for what in bench.left_out]
+            text += [f"  in one of {result.runs} runs only: {what}" for what in result.not_again]
             if bench.disturbed:
                 text.append(f"  pin counters not compared in {len(bench.disturbed)} steps: others were pinning pages")
         return text
@@ -83,6 +84,7 @@ def _case(result: CaseResult) -> dict[str, Any]:
         "observed": [asdict(observation) for observation in bench.observed],
         "disturbed_steps": len(bench.disturbed),
         "left_out": bench.left_out,
+        "not_again": list(result.not_again),
     }
 
 

@@ -252,8 +252,10 @@ class Predicted:
         """A page of the file."""
         row = self.world.page[number]
         flags = int(row["flags"])
+        if not flags & PG_CACHED:
+            return self._orphan(row)
         return PageState(
-            cached=bool(flags & PG_CACHED),
+            cached=True,
             mapped=bool(flags & PTE_PRESENT),
             dirty=bool(flags & PG_DIRTY),
             writeback=bool(flags & PG_WRITEBACK),
@@ -261,6 +263,19 @@ class Predicted:
             buffers=bool(flags & PG_PRIVATE),
             mapcount=int(row["_mapcount"]) + 1,
             frame=number,
+        )
+
+    def _orphan(self, row: Any) -> PageState:
+        """A page that is not in the file: of its frame, if somebody holds it, there is something to be said."""
+        if row["_refcount"] == 0:
+            return PageState(cached=False, mapped=False)
+        flags = int(row["flags"])
+        return PageState(
+            cached=False,
+            mapped=False,
+            lru=bool(flags & PG_LRU),
+            buffers=bool(flags & PG_PRIVATE),
+            mapcount=int(row["_mapcount"]) + 1,
         )
 
     def anon(self) -> PageState:

@@ -250,8 +250,7 @@ class SideBySide:
 
     def _states(self, what: str, predicted: PageState, seen: PageState) -> list[Fact]:
         """Facts about a page: those that both sides know."""
-        if not (predicted.cached and seen.cached):
-            self._frames.pop(what, None)
+        if predicted.cached != seen.cached:
             return [(f"{what} cached", predicted.cached, seen.cached)]
         facts: list[Fact] = []
         for field in fields(PageState):
@@ -260,6 +259,8 @@ class SideBySide:
             said, shown = getattr(predicted, field.name), getattr(seen, field.name)
             if said is not None and shown is not None:
                 facts.append((f"{what} {field.name}", said, shown))
+        if not seen.cached:
+            self._frames.pop(what, None)
         frames = predicted.frame, seen.frame
         if what in self._frames and None not in frames:
             before = self._frames[what]
