@@ -114,7 +114,7 @@ def test_pins_that_come_each_time_are_a_mismatch(monkeypatch):
     monkeypatch.setattr(Proc, "pins", one_more_at_each_step)
     monkeypatch.setattr("workbench.kernel.side_by_side.SETTLES", 0.0)
     result = run_case("pin-fsync", pin_cases.pin_fsync)
-    assert any("pins released" in told for told in result.bench.mismatches)
+    assert any("pins released" in told for told in result.bench.mismatches), result
 
 
 # ---- it leaves nothing behind

@@ -132,6 +132,7 @@ class Live:
         os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
         self._scratch_fd = self._open_file(folder)
         os.pwrite(self._scratch_fd, b"x", 0)
+        os.fsync(self._scratch_fd)  # under writeback it would be passed over, and nothing drained
         self._closing(Memory(1, self._scratch_fd, mmap.MAP_SHARED)).load()
         self._disk = os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
         self._stack.callback(os.close, self._disk)

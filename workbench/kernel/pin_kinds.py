@@ -20,7 +20,6 @@ from workbench.kernel.pages import KPF_DIRTY, KPF_THP, PAGE, Memory
 from workbench.kernel.predicted import Predicted, anon_world, file_world, scenario_world
 from workbench.kernel.xdp import registered
 from workbench.mm import registers as R
-from workbench.mm.page import get_page, page_of
 
 _THP = 512  # base pages
 _MADV_DONTFORK, _MADV_HUGEPAGE = 10, 14
@@ -283,8 +282,7 @@ def bias(bench: Bench) -> None:
 def _flip(bench: Bench, live: Live, address: int, references: int) -> None:
     model = anon_world(bench.design)
     model.world.sys[R.HAS_PINNED] = 1
-    for _ in range(references):
-        get_page(model.world, page_of(model.world, 0))
+    model.world.page["_refcount"][0] += references
     live.splice(address, references)
     live.drain()  # a page that waits for the LRU has a reference more
     model.fork()
