@@ -1599,9 +1599,12 @@ class Model:
         t["step"] = "fork_ask"
 
     def step_fork_ask(self, t):
+        page = self.w.pages[self.mapped_frame(0)]
         if self.d.fork_asks and self.w.locks["has_pinned"]:
+            page["refcount"] += 1  # the child's
             self.ask(t, self.mapped_frame(0))
-        t["step"] = "fork_copy" if t["answer"] else "fork_share"
+            page["refcount"] -= 1
+        t["step"] = "fork_copy" if t["answer"] and page["exclusive"] else "fork_share"
 
     def step_fork_copy(self, t):
         self.fresh(self.mapped_frame(0), child_present=1, child_write=1)
@@ -1685,8 +1688,6 @@ class Model:
         if page["writeback"]:
             self.wait(t, "writeback", number)
             return
-        if page["lru"]:
-            self.off_lru(number)
         page["refcount"] -= page["private"]
         names = "private bh_dirty dirty tag_dirty tag_writeback cached newer_than_disk newer_than_copy".split()
         page.update(dict.fromkeys([*names, "known", "known_in_copy", "wanted", "wanted_in_copy", "back"], 0))

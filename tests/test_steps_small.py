@@ -50,6 +50,7 @@ from workbench.mm.world import (
 )
 from workbench.policies import LONGTERM_MIGRATE
 from workbench.scenarios.base import EMPTY_PLAN, Actor, new_world
+from workbench.trackers.bias import Bias
 from workbench.trackers.pincount import PinCount
 from workbench.trackers.protocol import IN_GUP, implementation
 
@@ -307,6 +308,17 @@ def test_a_pinned_page_is_copied_for_the_child_where_fork_asks():
     assert w.conserved()
 
 
+@pytest.mark.parametrize(("references", "exclusive", "copies"), [(13, 1, 0), (14, 1, 1), (14, 0, 0)])
+def test_fork_takes_the_childs_reference_before_it_asks(references, exclusive, copies):
+    w = Small("fork_cow", Bias(bias=16), {"FORK_ASKS": 1, "HAS_PINNED": 1})  # a mapping, the child's, and the others
+    w.page[0]["_refcount"] += references
+    if not exclusive:
+        w.page[0]["flags"] &= ~PG_EXCLUSIVE
+    w.run("fork")
+    assert w.sys[R.COW_COPIES] == copies
+    assert w.page[0]["_refcount"] == 1 + references + (1 - copies)
+
+
 def test_fork_does_not_ask_for_an_mm_that_never_pinned():
     w = Small("fork_cow", PinCount(), {"FORK_ASKS": 1, "HAS_PINNED": 0})
     w.pin()
@@ -472,7 +484,11 @@ def test_truncation_of_the_page_cache_waits_for_no_pin():
     w.run("truncate")
     assert w.dead("truncate")
     assert w.page[0]["_refcount"] == 1
-    assert not w.page[0]["flags"] & (PG_LRU | PG_PRIVATE | BH_DIRTY | PG_DIRTY)
+    assert not w.page[0]["flags"] & (PG_PRIVATE | BH_DIRTY | PG_DIRTY)
+    assert w.page[0]["flags"] & PG_LRU  # until its last reference goes
+    assert w.conserved()
+    w.unpin()
+    assert w.page[0]["flags"] == w.sys[R.LRU_PAGES] == 0
     assert w.conserved()
 
 

@@ -152,7 +152,11 @@ def fork_begin(world, t):
 
 @step
 def fork_ask(tracker, world, t):
-    """Ask whether the page is pinned, if the design asks and the mm has ever called GUP to pin."""
+    """Ask whether the page is pinned, if the design asks and the mm has ever called GUP to pin.
+
+    The child's reference is taken before (v5.19 mm/memory.c copy_present_pte), so that it counts for the bias; and a
+    page that the owner's PTE may share already stays shared (v6.12 include/linux/rmap.h folio_try_dup_anon_rmap_ptes).
+    """
     sys = world.sys
     task = at(world.task, t)
     p = mapped_frame(world)
@@ -160,10 +164,14 @@ def fork_ask(tracker, world, t):
     task["pc"] = K_SHARE
     if not sys[R.FORK_ASKS] or not sys[R.HAS_PINNED]:
         return
-    if ask_tracker(tracker, world, p):
+    page = page_of(world, p)
+    page["_refcount"] += 1
+    pinned = ask_tracker(tracker, world, p)
+    page["_refcount"] -= 1
+    if not pinned:
+        task["told_no"] = page["ghost_pins"] == 0
+    elif has(page, PG_EXCLUSIVE):
         task["pc"] = K_COPY
-    else:
-        task["told_no"] = page_of(world, p)["ghost_pins"] == 0
 
 
 @jit

@@ -101,7 +101,10 @@ def truncate_lock(world, t):
 
 @step
 def truncate_page(tracker, world, t):
-    """Wait for its writeback, then take the page from its file, dirty or not, pinned or not."""
+    """Wait for its writeback, then take the page from its file, dirty or not, pinned or not.
+
+    An orphan stays on the LRU until its last reference goes (v4.17 mm/swap.c __page_cache_release).
+    """
     task = at(world.task, t)
     p = int(task["page"])
     page = page_of(world, p)
@@ -112,8 +115,6 @@ def truncate_page(tracker, world, t):
     task["pc"] = T_UNLOCK
     if not has(page, PG_CACHED):
         return
-    if has(page, PG_LRU):
-        lru_del(world, p)
     if has(page, PG_PRIVATE):
         page["_refcount"] -= 1
     page["flags"] &= ~(PG_PRIVATE | BH_DIRTY | PG_DIRTY | TAG_DIRTY | PG_CACHED)
@@ -121,6 +122,8 @@ def truncate_page(tracker, world, t):
     page["ghost_data"] &= EVER_PINNED
     world.sys[R.TRUNCATED_PAGES] += 1
     if page["_refcount"] == 0:
+        if has(page, PG_LRU):
+            lru_del(world, p)
         page["ghost_data"] = 0
         page_freed(tracker, world, p)
 
