@@ -66,7 +66,6 @@ TRACKERS = {
         ("tree", *_RELEASES), ("gup", "tree root"), "a range is a VMA (Kara 2018-06-25); walkers skip it, assumed"
     ),
 }
-CLEANERS = "cleaners"  # changed with any tracker that cleaners ask: they say on whose behalf (Kara 2018-06-28)
 
 
 def load(path: Path = SHIPPED) -> pd.DataFrame:
@@ -91,8 +90,8 @@ def load(path: Path = SHIPPED) -> pd.DataFrame:
         raise UsageError(f"{path}: no counts in it; `workbench kernel churn --counts` writes such a file") from None
 
 
-def places(counts: pd.DataFrame, tracker: str, asked: bool = False) -> Mapping[str, int] | None:
-    """Count what one tracker makes one touch.
+def places(counts: pd.DataFrame, tracker: str) -> Mapping[str, int] | None:
+    """Count what one tracker makes one touch, whoever asks it: cleaners, which would, are a group of their own.
 
     Parameters
     ----------
@@ -100,8 +99,6 @@ def places(counts: pd.DataFrame, tracker: str, asked: bool = False) -> Mapping[s
         As `load` returns it.
     tracker : str
         Name, with or without options.
-    asked : bool, optional
-        Cleaners ask it.
 
     Returns
     -------
@@ -111,10 +108,9 @@ def places(counts: pd.DataFrame, tracker: str, asked: bool = False) -> Mapping[s
     touched = TRACKERS.get(tracker.partition(":")[0])
     if touched is None:
         return None
-    change = (*touched.change, CLEANERS) if asked else touched.change
     sure = counts[counts["sure"] == "sure"].groupby("group")["places"].sum()
     return {
-        "change": int(sum(sure.get(group, 0) for group in change)),
+        "change": int(sum(sure.get(group, 0) for group in touched.change)),
         "audit": int(sum(sure.get(group, 0) for group in touched.audit)),
     }
 
@@ -130,8 +126,7 @@ def by_tracker(counts: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``tracker``, ``must`` (change or audit), ``subsystem``, ``access``, ``places``; sure places only. The cleaners
-        are in none.
+        ``tracker``, ``must`` (change or audit), ``subsystem``, ``access``, ``places``; sure places only.
     """
     sure = counts[counts["sure"] == "sure"]
     parts = []
