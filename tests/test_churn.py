@@ -77,6 +77,8 @@ static int one(struct vm_area_struct *vma, struct vm_region *region, struct vm_f
 	for_each_thing(vma) vma->vm_end = 0;	//= vm_end:write
 	vma_interval_tree_foreach(vma, root, 0, 1)	//= vma_interval_tree_foreach:call
 		x = vma->vm_start;	//= vm_start:read
+	page->lru.next->next = 0;	//= lru:read
+	add_entry(x, lru);	//= lru:other
 	x = pages[1]->lru.next == (*pages)->lru.next;	//= lru:read lru:read
 	WRITE_ONCE(vma->vm_start, vma->vm_end);	//= vm_start:write vm_end:read
 	x = READ_ONCE(vma)->vm_start;	//= vm_start:read
@@ -108,6 +110,11 @@ static int one(struct vm_area_struct *vma, struct vm_region *region, struct vm_f
 #define OF(p) (list_entry(p, struct page, lru)->lru.next)	//= lru:address lru:read
 #define SET(v) do { (v)->vm_pgoff = 1; } while (0)	//= vm_pgoff:write:deduced
 int old(vma, n) struct vm_area_struct *vma; int n; { return vma->vm_start; }	//= vm_start:read
+int two(struct vm_region *vma) { return vma->vm_start; }	//= vm_start:read:other
+#define HALF(v) (((v)->vm_end	//= vm_end:read:deduced
+#ifndef CONFIG_NUMA
+int three(struct vm_area_struct *vma) { return vma->vm_end; }	//= vm_end:read
+#endif
 EXPORT_SYMBOL(put_page);	//= put_page:declaration
 static void lock_page(struct page *page);	//= lock_page:declaration
 int put_page(struct page *page) { return page->_mapcount; }	//= put_page:definition _mapcount:read
@@ -197,8 +204,23 @@ def test_structs_and_conditions(found):
     assert {text[k - 1].strip() for k in uses.loc[uses["conditional"], "line"]} == {
         "x = vma->vm_start;",
         "x = vma->vm_end;",
+        "int three(struct vm_area_struct *vma) { return vma->vm_end; }",
     }
+    assert [text[k - 1] for k in uses.loc[uses["damaged"], "line"]] == ["#define HALF(v) (((v)->vm_end"]
     assert set(uses.loc[uses["macro"], "line"]) == {k for k, line in enumerate(text, 1) if line.startswith("#define")}
+
+
+def test_members_of_structs_in_structs():
+    source = csource.read(MM_TYPES.encode(), header=True)
+    assert {m for m in source.members if m[0].startswith(("page", "vm_area_struct"))} == {
+        ("page", "flags", ""),
+        ("page", "lru", "list"),
+        ("page", "_mapcount", ""),
+        *(("vm_area_struct", name, "") for name in ("vm_start", "vm_end", "vm_pgoff", "vm_flags")),
+        ("vm_area_struct", "shared", "vm_area_struct.shared"),
+        ("vm_area_struct", "vm_policy", "policy"),
+    }
+    assert source.functions == [("find_vma", "vm_area_struct")]
 
 
 def test_a_plain_release_counts_beside_gup(found):
@@ -276,6 +298,8 @@ def test_counts_are_written_and_read(tree, found, tmp_path, capsys):
     assert path.read_text().startswith("# workbench kernel churn --counts: Linux 9.8.7, 5 C files")
     pd.testing.assert_frame_equal(counts, churn_report.by_subsystem(found))
     assert touched.places(counts, "vma-full:release=split") == {"change": 2, "audit": 1}
+    for row in churn_report.by_tracker(found).to_dict("records"):
+        assert touched.places(counts, row["tracker"]) == {"change": row["change"], "audit": row["audit"]}
     assert touched.places(counts, "mine.py:Mine") is None
     churn_report.write_places(found, tmp_path / "p.csv")
     assert len(pd.read_csv(tmp_path / "p.csv")) == len(found.places)

@@ -114,7 +114,7 @@ def _against_grep(words: pd.DataFrame) -> dict[str, int]:
     apart = {
         "text": int(use.isin(["comment", "string"]).sum()),
         "declared": int(use.isin(["declaration", "definition"]).sum()),
-        "ambiguous": int((use.isin(USES) & (seen["sure"] == "ambiguous")).sum()),
+        "ambiguous": int((seen["sure"] == "ambiguous").sum()),
     }
     return {
         "grep_lines": _lines(seen),
