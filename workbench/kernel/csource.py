@@ -13,8 +13,9 @@ from workbench.kernel import cscope, cuse, names
 from workbench.kernel.cprepare import prepared
 
 _CONTINUED = re.compile(rb"\\(?=\r?\n)")
-_ENTRY = re.compile(r"container_of|entry|ENTRY|for_?each")
-_SAME_TYPE = re.compile(r"^(READ_ONCE|rcu_dereference\w*|xchg|ACCESS_ONCE|unlikely|likely)$")
+_ENTRY = re.compile(r"container_of|entry|ENTRY|for_?each|reset_next")
+_NEIGHBOUR = r"list_(?:next|prev)_entry"  # (position, member): of the same type
+_SAME_TYPE = re.compile(rf"^(READ_ONCE|rcu_dereference\w*|xchg|ACCESS_ONCE|unlikely|likely|{_NEIGHBOUR})$")
 _TEXT = {"comment": "comment"} | dict.fromkeys(
     ("string_content", "string_literal", "char_literal", "character", "system_lib_string", "escape_sequence"), "string"
 )
@@ -231,7 +232,8 @@ class _Reader:
         given = cuse.arguments(call)
         position = next((k for k, a in enumerate(given) if a.start_byte <= leaf.start_byte < a.end_byte), 0)
         inside = given[position] if given else leaf
-        if position < 2 or not (inside == leaf or inside.type == "field_expression"):
+        first = 1 if re.fullmatch(_NEIGHBOUR, word) else 2
+        if position < first or not (inside == leaf or inside.type == "field_expression"):
             return None
         kind = next((a for a in given[1:position] if self.names_type(a)), None)
         return (cscope.text_of(kind).split()[-1],) if kind is not None else self.owner(given[0])
