@@ -125,7 +125,7 @@ CALLS = {name: group for group, g in GROUPS.items() for name in (*g.functions, *
 FLAGS = {name for g in GROUPS.values() for name in g.flags}
 NAMES = {**CALLS, **MEMBERS}
 # Words that are everywhere: only asked for in files that can mean the member.
-COMMON = {"flags": re.compile(rb"\b(?:page|folio)\)?->flags\b"), "shared": re.compile(rb"\bvm_area_struct\b")}
+COMMON = {"flags": re.compile(rb"(?:page|folio)\w*\)?->flags\b"), "shared": re.compile(rb"\bvm_area_struct\b")}
 
 
 def pattern() -> re.Pattern[bytes]:
