@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import verdicts
 from verdicts import HAZARDS, reached, verdict
@@ -13,6 +14,11 @@ from workbench.verdict import HazardVerdict
 
 PLACES = ["golden-race", "wide-map", "fork-cow"]
 BIAS = "tracker=bias,cleaning=skip/wait"
+
+TOUCHED = pd.DataFrame(
+    [("release", 4), ("plain release", 5), ("gup", 3), ("tree", 20), ("vma range", 300)],
+    columns=["group", "places"],
+).assign(subsystem="mm", access="call", sure="sure")
 
 
 @pytest.fixture
@@ -27,6 +33,7 @@ def counted(monkeypatch):
         return {"counters": counters, "bytes": 256 * ranges, "ranges": 4 * ranges, "pinned": 64, "flags": flags}
 
     monkeypatch.setattr(matrix, "_counted", count)
+    monkeypatch.setattr(matrix, "_touched", lambda: TOUCHED)
 
 
 def build(*rows: str, places: list[str] = PLACES, explore=verdicts.explore, **options) -> matrix.Matrix:
@@ -149,11 +156,25 @@ def test_criteria(counted):
         "false pins": "unknown",
         "page bits": "PG_dma_pinned",
         "waits": "none",
+        "kernel places": "9+3",
     }
     assert told.loc[ranges, ["bytes per pin", "bytes per range", "locks per page"]].tolist() == ["4B", "64B", "0.4"]
     assert told.loc[ranges, ["in IRQ", "GUP-fast", "page bits"]].tolist() == ["no", "no", "none"]
     assert list(told.columns) == list(matrix.CRITERIA)
     assert build(BIAS).criteria.loc[BIAS, "waits"] == "a pin: fsync"
+
+
+def test_places_in_the_kernel(counted, monkeypatch, tmp_path):
+    told = {
+        "v4.17": "0+0",
+        BIAS: "12+0",
+        "tracker=bias,cleaning=ignore": "12+0",
+        "tracker=vma-full:release=split,cleaning=ignore": "29+3",
+        "tracker=vma-common:release=count,cleaning=ignore": "329+3",
+    }
+    assert {design: matrix._places(design) for design in told} == told
+    monkeypatch.setattr(matrix.touched, "SHIPPED", tmp_path / "none.csv")
+    assert matrix._places(BIAS) == "-"
 
 
 def test_the_same_with_any_number_of_workers():

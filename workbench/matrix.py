@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from tqdm import tqdm
 
-from workbench import charts, designs
+from workbench import charts, designs, touched
 from workbench.costs import in_use
 from workbench.errors import UsageError, nearest
 from workbench.policies import CLEANING, LEASE_END, LONGTERM, WRITE_PINNED
@@ -59,6 +59,8 @@ CRITERIA = {
     "false pins": "can say 'pinned' of a page that never was",
     "page bits": "bits of struct page that it needs",
     "waits": "what somebody may have to wait for that nobody waits for without a tracker",
+    "kernel places": f"places in the kernel that the tracker makes one change, + those to look at, as counted in "
+    f"{touched.SHIPPED.stem} (data/README.md)",
 }
 
 
@@ -376,7 +378,13 @@ def _assembled(
             for s, v in zip(places, verdicts, strict=True)
         ]
         criteria.append(_criteria(design, places, found))
-    parameters = {"designs": wanted, "scenarios": places, "costs_from": COSTS, **limits}
+    parameters = {
+        "designs": wanted,
+        "scenarios": places,
+        "costs_from": COSTS,
+        "touched_in": touched.SHIPPED.stem,
+        **limits,
+    }
     made_by = provenance(parameters=parameters, costs=in_use())
     return Matrix(
         verdicts=pd.concat(frames, ignore_index=True),
@@ -409,7 +417,18 @@ def _criteria(design: str, places: Sequence[str], found: dict[tuple[str, str], A
         "false pins": SAID[false],
         "page bits": " ".join(sorted(set(own["flags"]) - set(base["flags"]) - _no_bits_of_its_own(design))) or "none",
         "waits": _waiting(waits),
+        "kernel places": _places(design),
     }
+
+
+def _places(design: str) -> str:
+    """What the kernel's sources would take: ``255+282``; ``-`` for a tracker of one's own, or without the data."""
+    tracker = designs.parse(design).tracker_name
+    found = touched.places(_touched(), tracker) if touched.SHIPPED.exists() else None
+    return f"{found['change']}+{found['audit']}" if found else "-"
+
+
+_touched = cache(touched.load)
 
 
 def _no_bits_of_its_own(design: str) -> set[str]:
