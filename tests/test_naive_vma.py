@@ -62,6 +62,6 @@ def test_kernel_tells_a_twin_that_is_wrong(name, tmp_path):
     old, new = MUTANTS[name]
     assert source.count(old) == 1
     (tmp_path / "naive_vma.py").write_text(source.replace(old, new) + INODE_OF, encoding="utf-8")
-    for file in ("live_vma.py", "vma_cases.py"):
+    for file in ("live_vma.py", "vma_cases.py", "vma_random.py"):
         (tmp_path / file).write_text(LIVE.with_name(file).read_text(encoding="utf-8"), encoding="utf-8")
     assert live(0, 0, tmp_path / LIVE.name)["wrong"]

@@ -2,8 +2,10 @@
 
 Each is (how many VMAs there are at the end, operations); an operation is (name, places, how), as `naive_vma` takes it,
 or ``fork``: the child goes on. Files are named as in `live_vma`: ``a`` and ``a2`` are dup()s, ``b`` and ``c`` were
-opened again (``c`` to read only), ``d`` is another inode; each has 24 pages.
+opened again (``c`` to read only), ``d`` is another inode; each has `FILE_PAGES` pages.
 """
+
+FILE_PAGES = 24
 
 
 def op(name, *places, **how):
