@@ -30,6 +30,14 @@ LOCKED_UNFAULTED = [anon(0, 2), op("mlock", 0, 4)]  # the hole behind it fails t
 
 CASES = {
     "a new mapping joins both neighbours": (1, [anon(0, 2), anon(4, 2), anon(2, 2)]),
+    "length 0: nothing, or EINVAL": (
+        1,
+        [
+            *(anon(0, 2), anon(2, 0), op("munmap", 0, 0), op("mprotect", 0, 0, "r"), op("mprotect", 4, 0, "r")),
+            *(op("mlock", 0, 0), op("mlock", 4, 0), op("munlock", 4, 0), op("madvise", 4, 0, "DONTFORK")),
+            *(op("madvise", 0, 0, "POPULATE_WRITE"), op("mremap", 0, 2, 0), op("mremap", 0, 0, 2)),
+        ],
+    ),
     "a hole splits": (2, [anon(0, 6), op("munmap", 2, 2)]),
     "access to the middle splits in three": (3, [anon(0, 6), op("mprotect", 2, 2, "r")]),
     "restored: one again": (1, [anon(0, 6), write(3), op("mprotect", 2, 2, "r"), op("mprotect", 2, 2, "rw")]),
@@ -219,5 +227,6 @@ CASES = {
     "else nothing happens": (3, [anon(0, 4), anon(4, 2, "r"), anon(10, 6), op("mremap", 0, 6, 5, 10)]),
     "length 0 maps shared pages again": (2, [of_file(0, 4, 0, shared=True), op("mremap", 1, 0, 2, 10)]),
     "also those that may not be written": (2, [of_file(0, 4, 0, "c", "r", shared=True), op("mremap", 1, 0, 2, 10)]),
-    "but no private ones": (1, [of_file(0, 4, 0), op("mremap", 1, 0, 2, 10)]),
+    "nor what the new place is cut out of": (2, [of_file(0, 4, 0, shared=True), op("mremap", 1, 0, 2, 1)]),
+    "no private ones": (1, [of_file(0, 4, 0), op("mremap", 1, 0, 2, 10)]),
 }

@@ -49,7 +49,7 @@ def random_mmap(r: random.Random, space: NaiveSpace, write_only=()) -> tuple:
 def random_mremap(r: random.Random, space: NaiveSpace) -> tuple:
     start, old = random_range(r, space)
     if r.random() < 0.4:
-        return "mremap", (start, old, min(old + r.choice((-3, -1, 0, 1, 1, 2, 3, 5)), PAGES - start)), {}
+        return "mremap", (start, old, max(0, min(old + r.choice((-3, -1, 0, 1, 1, 2, 3, 5)), PAGES - start))), {}
     new = r.choice((old, old, old, old, max(1, old - 1), old + 1, old + 2))
     edges = [v.end for v in space.vmas] + [v.start - new for v in space.vmas] + [r.randrange(PAGES)]
     home = [v.pgoff for v in space.vmas if v.start == start and not v.file]  # where it may go on with its neighbours
