@@ -43,11 +43,13 @@ def test_cases(name):
 
 
 def sequence(pair: Pair, seed: int, length: int) -> None:
-    """Operations drawn where the VMAs are; a few forks."""
+    """Operations drawn where the VMAs are; a few forks, and parents that exit."""
     r = random.Random(seed)
     for step in range(length):
-        fork = len(pair.parents) < 3 and r.random() < 0.02
-        pair.do(*(FORK if fork else random_operation(r, pair.naive)))
+        kind = r.random()
+        pair.do(*(FORK if kind < 0.04 and len(pair.parents) < 7 else random_operation(r, pair.naive)))
+        if kind > 0.98 and pair.parents:
+            r.choice(pair.parents).exit()
         if step % 10 == 0:
             pair.sound()
 
