@@ -66,17 +66,16 @@ def run_sequence(ops: np.ndarray, setting: Setting) -> Result:
     Result
         Whatever happens to the child: it is waited for, or killed.
     """
-    with mmap.mmap(-1, 8 * WORDS + TEXT_ROOM) as shared:
-        pid = _start(lambda: _Child(ops, setting, shared).run())
-        try:
-            status = _watch(pid, shared)
-        finally:
-            _kill(pid)
-        words = _words(shared)
-        counts = tuple(int(words[COUNTERS + i]) for i in range(len(COUNTED)))
-        told = json.loads(shared[8 * WORDS : 8 * WORDS + int(words[TEXT])] or b"{}")
-        done, checks = int(words[PROGRESS]), int(words[CHECKS])
-        del words
+    shared = mmap.mmap(-1, 8 * WORDS + TEXT_ROOM)  # unmapped with its last user
+    pid = _start(lambda: _Child(ops, setting, shared).run())
+    try:
+        status = _watch(pid, shared)
+    finally:
+        _kill(pid)
+    words = _words(shared)
+    counts = tuple(int(words[COUNTERS + i]) for i in range(len(COUNTED)))
+    told = json.loads(shared[8 * WORDS : 8 * WORDS + int(words[TEXT])] or b"{}")
+    done, checks = int(words[PROGRESS]), int(words[CHECKS])
     if told:
         return Result(DIFFERS, done, checks, counts, told)
     if status is None:
@@ -89,11 +88,11 @@ def run_sequence(ops: np.ndarray, setting: Setting) -> Result:
 
 def warm_up(setting: Setting) -> None:
     """Compile here what the children run: theirs would be lost with them."""
-    with mmap.mmap(-1, 8 * WORDS + TEXT_ROOM) as shared:
-        child = _Child(np.zeros(0, o.OPERATION), setting, shared)
-        child.run()
-        vma_calls.fork(child.machine.memory, 0, child.machine.new_space())
-        child.close()
+    child = _Child(np.zeros(0, o.OPERATION), setting, mmap.mmap(-1, 8 * WORDS + TEXT_ROOM))
+    child.run()
+    vma_calls.fork(child.machine.memory, 0, child.machine.new_space())
+    for fd in child.fds:
+        os.close(int(fd))
 
 
 def _words(shared: mmap.mmap) -> np.ndarray:
@@ -174,12 +173,6 @@ class _Child:
             return self._run(maps)
         finally:
             os.close(maps)
-
-    def close(self) -> None:
-        """Close the files, and let go of the shared memory."""
-        for fd in self.fds:
-            os.close(int(fd))
-        del self.words
 
     def _run(self, maps: int) -> int:
         every = 1 if not self.setting.by_query else self.setting.smaps_every

@@ -55,12 +55,13 @@ _prctl = _external("prctl", _i, _i, _l, _l, _l, _l)
 _faccessat = _external("faccessat", _i, _i, _l, _i, _i)
 _ioctl = _external("ioctl", _i, _i, _l, _l)
 
-if JIT_ENABLED:
-    _errno_location = types.ExternalFunction("__errno_location", types.CPointer(types.int32)())
-else:
 
-    def _errno_location():
-        return (ctypes.get_errno(),)
+def _plain_errno():
+    return (ctypes.get_errno(),)
+
+
+_pointer = types.CPointer(types.int32)  # type: ignore[attr-defined]
+_errno_location = types.ExternalFunction("__errno_location", _pointer()) if JIT_ENABLED else _plain_errno
 
 
 @jit
@@ -201,7 +202,7 @@ def same_rows(m, state, base, pages, maps, query, pointer, seen):
     """Compare all VMAs of the arena; what `run` would come back with: DONE, OTHER_ROWS or NO_QUERY."""
     mm, end = state[MM], base + pages
     here = base
-    for i in range(m.count[mm]):
+    for i in range(m.counts[mm]):
         result = query_at(maps, query, pointer, here << SHIFT)
         if result == -errno.ENOENT:
             return OTHER_ROWS

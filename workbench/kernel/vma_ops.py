@@ -110,6 +110,36 @@ def generate(rng: np.random.Generator, number: int, fork_every: int = FORK_EVERY
     return ops
 
 
+_FLAG_NAMES = {
+    MMAP: ((MAP_SHARED, "shared"), (MAP_PRIVATE, "private"), (MAP_FIXED_NOREPLACE, "noreplace"),
+           (MAP_LOCKED, "locked"), (MAP_NORESERVE, "noreserve"), (MAP_POPULATE, "populate"), (MAP_STACK, "stack")),
+    MREMAP: ((MREMAP_MAYMOVE, "maymove"), (MREMAP_FIXED, "fixed"), (MREMAP_DONTUNMAP, "dontunmap")),
+    MLOCK2: ((MLOCK_ONFAULT, "onfault"),),
+}  # fmt: skip
+
+
+def text_of(op: np.void) -> str:
+    """Say an operation in words, such as ``mprotect 4-7 r--``; pages are those of the arena."""
+    kind = int(op["op"])
+    words = [OPS[kind]]
+    if kind != FORK:
+        last = int(op["page"]) + max(int(op["pages"]), 1) - 1
+        words.append(f"{op['page']}-{last}")
+    if kind in (MMAP, MPROTECT):
+        words.append("".join(c if op["prot"] & bit else "-" for c, bit in (("r", READ), ("w", WRITE), ("x", EXEC))))
+    if kind == MMAP:
+        words.append("anonymous" if op["fd"] < 0 else f"fd {op['fd']} @{op['pgoff']}")
+    if kind == MADVISE:
+        words.append({number: name for name, number in ADVICE.items()}[int(op["flags"])])
+    if kind == TOUCH:
+        words.append("write" if op["flags"] else "read")
+    if kind == MREMAP:
+        to = int(op["to"] if op["flags"] & MREMAP_FIXED else op["page"])
+        words.append(f"to {to}-{to + int(op['to_pages']) - 1}")
+    words += [name for bit, name in _FLAG_NAMES.get(kind, ()) if op["flags"] & bit]
+    return " ".join(words)
+
+
 def _ranges(rng: np.random.Generator, ops: np.ndarray) -> None:
     """Draw the pages that each operation is about: anew, or those of one shortly before, or what follows them."""
     number = len(ops)

@@ -1,7 +1,7 @@
 """Address spaces: what mmap(2) and its like do to VMAs, with the kernel's results and errors.
 
-The rules are those of `workbench.mm.vma_core`, `vma_merge` and `vma_calls`; docs/model.md §14 says them, and what is left
-out. Here are the calls in bytes, as a program makes them, and what ``/proc/PID/maps`` and ``smaps`` would show.
+The rules are those of `workbench.mm.vma_core`, `vma_merge` and `vma_calls`; docs/model.md §14 says them, and what
+is left out. Here are the calls in bytes, as a program makes them, and what ``/proc/PID/maps`` and ``smaps`` would show.
 """
 
 import errno
@@ -31,6 +31,9 @@ VM_FLAGS = {
     core.VM_HUGEPAGE: "hg", core.VM_NOHUGEPAGE: "nh", core.VM_MERGEABLE: "mg",
 }  # fmt: skip
 SINCE = {"unfaulted_target": (6, 16), "move_several": (6, 17)}
+
+
+_SHOWN = ("vm_start", "vm_end", "vm_pgoff", "vm_flags", "vm_file", "anon_vma")
 
 
 class File(NamedTuple):
@@ -135,14 +138,14 @@ class Machine:
             free(node, n)
         owner = np.zeros(len(node), np.int64)
         owner[: len(m.owner)] = m.owner
-        self.memory = core.Memory(m.sys, vma, order, m.count, anon, file, node, owner)
+        self.memory = core.Memory(m.sys, vma, order, m.counts, anon, file, node, owner)
 
     def reserve(self, mm: int) -> None:
         """Make sure that one call on an address space, or its fork, finds the rows that it needs."""
         m = self.memory
-        more = int(m.count[mm]) + 8
+        more = int(m.counts[mm]) + 8
         files = len(self._names)
-        needed = max(int(m.count.sum()) + files, int(m.sys[core.ANON_USED]), files + self._pins) + more
+        needed = max(int(m.counts.sum()) + files, int(m.sys[core.ANON_USED]), files + self._pins) + more
         if needed >= len(m.vma):
             self._grow(2 * needed)
 
@@ -151,7 +154,7 @@ class Machine:
         m = self.memory
         if self._spaces == len(m.order):
             order = np.concatenate([m.order, np.zeros_like(m.order)])
-            self.memory = m._replace(order=order, count=np.concatenate([m.count, np.zeros_like(m.count)]))
+            self.memory = m._replace(order=order, counts=np.concatenate([m.counts, np.zeros_like(m.counts)]))
         self._spaces += 1
         return self._spaces - 1
 
@@ -337,9 +340,9 @@ class AddressSpace:
         """Give all VMAs, by address, in pages."""
         m = self.machine.memory
         found = []
-        for i in range(int(m.count[self.mm])):
+        for i in range(int(m.counts[self.mm])):
             vma = m.vma[m.order[self.mm, i]]
-            start, end, pgoff, flags, file, anon = (int(vma[name]) for name in core.VMA.names[:6])
+            start, end, pgoff, flags, file, anon = (int(vma[name]) for name in _SHOWN)
             number = int(m.file[file]["number"]) if file else -1
             found.append(Row(start, end, vm_flags_text(flags), pgoff, number, self.machine.name_of(file), anon))
         return found

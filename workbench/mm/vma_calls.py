@@ -83,7 +83,7 @@ def mmap(m, mm, page, pages, prot, flags, file, pgoff):
             return -ENOMEM
     end = page + pages
     i = find(m, mm, page)
-    if flags & MAP_FIXED_NOREPLACE and i < m.count[mm] and vma_of(m, mm, i)["vm_start"] < end:
+    if flags & MAP_FIXED_NOREPLACE and i < m.counts[mm] and vma_of(m, mm, i)["vm_start"] < end:
         return -EEXIST
     bits = _new_flags(m, prot, flags, file)
     if bits < 0:
@@ -129,7 +129,7 @@ def _new_flags(m, prot, flags, file):
 def highest_gap(m, mm, pages):
     """Highest free range of so many pages below the address space's end (vm_unmapped_area, top down); or -1."""
     end = m.sys[HIGH]
-    for i in range(m.count[mm] - 1, -1, -1):
+    for i in range(m.counts[mm] - 1, -1, -1):
         vma = vma_of(m, mm, i)
         if end - vma["vm_end"] >= pages:
             break
@@ -144,13 +144,13 @@ def munmap(m, mm, page, pages):
         return -EINVAL
     end = page + pages
     first = find(m, mm, page)
-    if first == m.count[mm] or vma_of(m, mm, first)["vm_start"] >= end:
+    if first == m.counts[mm] or vma_of(m, mm, first)["vm_start"] >= end:
         return 0
     if vma_of(m, mm, first)["vm_start"] < page:
         split(m, mm, first, page, True)
         first += 1
     last = first
-    while last < m.count[mm] and vma_of(m, mm, last)["vm_start"] < end:
+    while last < m.counts[mm] and vma_of(m, mm, last)["vm_start"] < end:
         if vma_of(m, mm, last)["vm_end"] > end:
             split(m, mm, last, end, False)
         last += 1
@@ -163,7 +163,7 @@ def _holes(m, mm, page, end):
     """Whether a range is not mapped throughout."""
     i = find(m, mm, page)
     while page < end:
-        if i == m.count[mm] or vma_of(m, mm, i)["vm_start"] > page:
+        if i == m.counts[mm] or vma_of(m, mm, i)["vm_start"] > page:
             return True
         page = vma_of(m, mm, i)["vm_end"]
         i += 1
@@ -180,7 +180,7 @@ def mprotect(m, mm, page, pages, prot):
     if not ruled(m, PARTIAL) and _holes(m, mm, page, end):
         return -ENOMEM
     while page < end:
-        if i == m.count[mm] or vma_of(m, mm, i)["vm_start"] > page:
+        if i == m.counts[mm] or vma_of(m, mm, i)["vm_start"] > page:
             return -ENOMEM
         vma = vma_of(m, mm, i)
         old = vma["vm_flags"]
@@ -233,7 +233,7 @@ def _lock(m, mm, page, pages, bits):
     if not ruled(m, PARTIAL) and _holes(m, mm, page, end):
         return -ENOMEM
     while page < end:
-        if i == m.count[mm] or vma_of(m, mm, i)["vm_start"] > page:
+        if i == m.counts[mm] or vma_of(m, mm, i)["vm_start"] > page:
             return -ENOMEM
         vma = vma_of(m, mm, i)
         flags = vma["vm_flags"] & ~VM_LOCKED_MASK | bits
@@ -248,7 +248,7 @@ def _lock(m, mm, page, pages, bits):
 def populate(m, mm, page, end, ignore_errors):
     """Fault a range in, without its holes, as its flags ask for (__mm_populate)."""
     i = find(m, mm, page)
-    while i < m.count[mm] and vma_of(m, mm, i)["vm_start"] < end:
+    while i < m.counts[mm] and vma_of(m, mm, i)["vm_start"] < end:
         vma = vma_of(m, mm, i)
         result = _populate_vma(m, mm, i, max(page, vma["vm_start"]), min(end, vma["vm_end"]))
         if result < 0 and not ignore_errors:
@@ -307,7 +307,7 @@ def madvise(m, mm, page, pages, advice):
     result = 0
     i = find(m, mm, page)
     while page < end:
-        if i == m.count[mm]:
+        if i == m.counts[mm]:
             return -ENOMEM
         vma = vma_of(m, mm, i)
         if page < vma["vm_start"]:
@@ -369,7 +369,7 @@ def _madvise_populate(m, mm, page, end, write):
     needed = VM_WRITE if write else VM_READ
     i = find(m, mm, page)
     while page < end:
-        if i == m.count[mm] or vma_of(m, mm, i)["vm_start"] > page:
+        if i == m.counts[mm] or vma_of(m, mm, i)["vm_start"] > page:
             return -ENOMEM
         vma = vma_of(m, mm, i)
         if vma["vm_flags"] & needed == 0:
@@ -405,7 +405,7 @@ def _move_several(m, mm, start, end, flags, to):
     shift = to - start
     while here < end:
         i = find(m, mm, here)
-        if i == m.count[mm] or vma_of(m, mm, i)["vm_start"] >= end:
+        if i == m.counts[mm] or vma_of(m, mm, i)["vm_start"] >= end:
             break
         vma = vma_of(m, mm, i)
         if vma["vm_start"] > start and moved < 0:
@@ -459,7 +459,7 @@ def _expand(m, mm, i, page, old, new, flags):
     """Grow in place if there is room behind the VMA (vma_merge_extend), or else by a move."""
     vma = vma_of(m, mm, i)
     end, upto = vma["vm_end"], vma["vm_end"] + new - old
-    room = upto <= m.sys[HIGH] and (i + 1 == m.count[mm] or vma_of(m, mm, i + 1)["vm_start"] >= upto)
+    room = upto <= m.sys[HIGH] and (i + 1 == m.counts[mm] or vma_of(m, mm, i + 1)["vm_start"] >= upto)
     if end - page == old and room:
         pgoff = vma["vm_pgoff"] + pages_of(vma)
         merge_new(m, mm, i + 1, end, upto, vma["vm_flags"], pgoff, vma["vm_file"], vma["anon_vma"], 0)
@@ -522,13 +522,13 @@ def fork(m, mm, child):
 
     The kernel puts a copy into its inode's tree right behind the original; here it goes in as any other.
     """
-    for i in range(m.count[mm]):
+    for i in range(m.counts[mm]):
         row = row_of(m, mm, i)
         vma = at(m.vma, row)
         flags = vma["vm_flags"]
         if flags & VM_DONTCOPY:
             continue
-        place = m.count[child]
+        place = m.counts[child]
         kept = flags & ~VM_LOCKED_MASK
         copied = new_vma(m, child, place, vma["vm_start"], vma["vm_end"], vma["vm_pgoff"], kept, vma["vm_file"])
         if flags & VM_WIPEONFORK == 0 and vma["anon_vma"] != 0:

@@ -1,7 +1,7 @@
 """VMAs of several address spaces, and how they split and merge: v6.12 mm/vma.c, with what later kernels changed.
 
 All numbers of pages: addresses, lengths, offsets. A VMA is a row of ``vma``, named by its number; row 0 is none. The
-rows of an address space `mm`, by address, are ``order[mm, : count[mm]]``. A VMA of a file is a node in the ``i_mmap``
+rows of an address space `mm`, by address, are ``order[mm, : counts[mm]]``. A VMA of a file is a node in the ``i_mmap``
 tree of the file's inode (`workbench.mm.interval_tree`); so are the ``MAP_SHARED | MAP_ANONYMOUS`` ones, each with a
 file and an inode of its own, as in v6.12 mm/shmem.c shmem_zero_setup.
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from workbench.accelerate import at, inline, jit
-from workbench.mm.interval_tree import KIND_VMA, NODE, alloc, free, insert, remove
+from workbench.mm.interval_tree import KIND_VMA, alloc, free, insert, remove
 
 VM_READ, VM_WRITE, VM_EXEC, VM_SHARED = 0x1, 0x2, 0x4, 0x8
 VM_MAYREAD, VM_MAYWRITE, VM_MAYEXEC, VM_MAYSHARE = 0x10, 0x20, 0x40, 0x80
@@ -97,7 +97,7 @@ class Memory(NamedTuple):
     sys: np.ndarray
     vma: np.ndarray
     order: np.ndarray  # shape (address spaces, VMAs)
-    count: np.ndarray
+    counts: np.ndarray
     anon: np.ndarray
     file: np.ndarray
     node: np.ndarray
@@ -131,7 +131,7 @@ def pages_of(vma):
 @jit
 def find(m, mm, page):
     """Position of the first VMA that ends after a page (find_vma); the number of VMAs if there is none."""
-    low, high = 0, np.int64(m.count[mm])
+    low, high = 0, int(m.counts[mm])
     while low < high:
         middle = (low + high) >> 1
         if vma_of(m, mm, middle)["vm_end"] > page:
@@ -145,7 +145,7 @@ def find(m, mm, page):
 def lookup(m, mm, page):
     """Position of the VMA that covers a page (vma_lookup), or -1."""
     i = find(m, mm, page)
-    if i < m.count[mm] and vma_of(m, mm, i)["vm_start"] <= page:
+    if i < m.counts[mm] and vma_of(m, mm, i)["vm_start"] <= page:
         return i
     return -1
 
@@ -153,10 +153,10 @@ def lookup(m, mm, page):
 @inline
 def _place(m, mm, i, row):
     """Put a VMA at a position."""
-    for j in range(m.count[mm], i, -1):
+    for j in range(m.counts[mm], i, -1):
         m.order[mm, j] = m.order[mm, j - 1]
     m.order[mm, i] = row
-    m.count[mm] += 1
+    m.counts[mm] += 1
 
 
 @jit
@@ -282,7 +282,7 @@ def prepare_anon(m, mm, i):
         return
     anon = 0
     if ruled(m, REUSE):
-        if i + 1 < m.count[mm]:
+        if i + 1 < m.counts[mm]:
             anon = _reusable(m, row_of(m, mm, i + 1), row, row_of(m, mm, i + 1))
         if anon == 0 and i > 0:
             anon = _reusable(m, row_of(m, mm, i - 1), row_of(m, mm, i - 1), row)
@@ -319,9 +319,9 @@ def drop(m, mm, first, last):
             _put_file(m, vma["vm_file"])
         vma["anon_vma"] = m.sys[VMA_FREE]
         m.sys[VMA_FREE] = row
-    for i in range(last, m.count[mm]):
+    for i in range(last, m.counts[mm]):
         m.order[mm, i - gone] = m.order[mm, i]
-    m.count[mm] -= gone
+    m.counts[mm] -= gone
 
 
 @jit

@@ -45,7 +45,7 @@ def line(rows: Sequence[Row], first: int, pages: int) -> str:
 
 
 def _letter(row: Row) -> str:
-    r, w, x, s = row.perms
+    r, w, x, s = tuple(row.perms)
     letter = "w" if w != "-" else "x" if x != "-" else "r" if r != "-" else "-"
     return letter if s == "p" else "=" if letter == "-" else letter.upper()
 
@@ -64,8 +64,8 @@ def draw(rows: Sequence[Row], first: int, pages: int) -> str:
     -------
     str
         The picture of `line`, then a line for each VMA: its pages, permissions, file and offset, anon_vma, and those of
-        its VmFlags that permissions don't say. The offset of anonymous memory is told if it is not the address. anon_vmas
-        are numbered as they come.
+        its VmFlags that permissions don't say. The offset of anonymous memory is told if it is not the address.
+        The anon_vmas are numbered as they come.
     """
     lines = [line(rows, first, pages)]
     numbers: dict[int, int] = {}

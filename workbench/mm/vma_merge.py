@@ -102,7 +102,7 @@ def merge_new(m, mm, i, start, end, flags, pgoff, file, anon, source):
         Position of the extended VMA, or -1: nothing merges.
     """
     left = i > 0 and _fits_after(m, row_of(m, mm, i - 1), start, flags, pgoff, file, anon, source)
-    right = i < m.count[mm] and ruled(m, MERGE_RIGHT)
+    right = i < m.counts[mm] and ruled(m, MERGE_RIGHT)
     right = right and _fits_before(m, row_of(m, mm, i), end, flags, pgoff + end - start, file, anon, source)
     right = right and (not left or _both_fit(m, row_of(m, mm, i - 1), row_of(m, mm, i)))
     if not left and not right:
@@ -140,7 +140,7 @@ def _merge_changed(m, mm, i, start, end, flags):
     at_start, at_end = start == vma["vm_start"], end == vma["vm_end"]
     pgoff, file, anon = vma["vm_pgoff"] + start - vma["vm_start"], vma["vm_file"], vma["anon_vma"]
     left = at_start and i > 0 and _fits_after(m, row_of(m, mm, i - 1), start, flags, pgoff, file, anon, middle)
-    right = at_end and i + 1 < m.count[mm] and ruled(m, MERGE_RIGHT)
+    right = at_end and i + 1 < m.counts[mm] and ruled(m, MERGE_RIGHT)
     right = right and _fits_before(m, row_of(m, mm, i + 1), end, flags, pgoff + end - start, file, anon, middle)
     right = right and (not left or _both_fit(m, row_of(m, mm, i - 1), row_of(m, mm, i + 1)))
     if left and right:
