@@ -8,6 +8,7 @@ import ctypes
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import traceback
@@ -31,6 +32,8 @@ ADVICE |= {"WILLNEED": 3, "DONTNEED_LOCKED": 24}
 SHOWN = {"rd", "wr", "ex", "sh", "mr", "mw", "me", "ms", "lo", "lf", "sr", "rr", "dc", "dd", "ac", "nr", "wf", "mg"}
 SHOWN |= {"hg", "nh"}
 
+ROW = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) \S+ (\d+)(?s:.*?)^VmFlags:(.*)$", re.MULTILINE)
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -44,16 +47,18 @@ def call(name: str, *words) -> tuple[int, int]:
 
 class Files:
     """Open files by name: descriptors here, `OpenFile` in the twin. ``b`` was opened a second time, ``c`` to read
-    only; ``d`` is another inode, on disk."""
+    only, ``w`` to write only; ``d`` is another inode, on disk."""
 
     def __init__(self):
         memory = os.memfd_create("naive-vma")
         os.ftruncate(memory, FILE_PAGES * PAGE)
         again = f"/proc/self/fd/{memory}"
-        with tempfile.TemporaryFile() as disk:
-            kept = os.dup(disk.fileno())
-        os.ftruncate(kept, FILE_PAGES * PAGE)
-        self.number = {"a": memory, "b": os.open(again, os.O_RDWR), "c": os.open(again, os.O_RDONLY), "d": kept}
+        with tempfile.TemporaryFile() as file:
+            disk = os.dup(file.fileno())
+        if os.fstatvfs(disk).f_flag & os.ST_NOEXEC:
+            disk = os.memfd_create("naive-vma")  # what may not be run has other flags
+        os.ftruncate(disk, FILE_PAGES * PAGE)
+        self.number = {"a": memory, "b": os.open(again, os.O_RDWR), "c": os.open(again, os.O_RDONLY), "d": disk}
         self.number |= {"w": os.open(again, os.O_WRONLY), "a2": os.dup(memory)}
         inode, other = Inode(FILE_PAGES), Inode(FILE_PAGES)
         self.twin = {"a": OpenFile(inode), "b": OpenFile(inode), "c": OpenFile(inode, writable=False)}
@@ -106,28 +111,17 @@ def smaps() -> list[tuple]:
     """Rows of the arena: first and last page, offset in pages, inode (0: none), flags."""
     number = os.open("/proc/self/smaps", os.O_RDONLY)
     text = b""
-    rows: list[tuple] = []
     try:
-        while more := os.read(number, 1 << 16):
+        while f"\n{END:08x}-".encode() not in text and (more := os.read(number, 1 << 16)):
             text += more
-            *whole, text = text.split(b"VmFlags:")
-            # what precedes "VmFlags:" begins with the flags of the VMA before, then a newline
-            for part in whole:
-                if rows and len(rows[-1]) == 4:
-                    flags, _, part = part.partition(b"\n")
-                    rows[-1] += (flags,)
-                span, _, offset, _, inode = part.split(None, 5)[:5]
-                start, end = (int(x, 16) for x in span.split(b"-"))
-                rows.append((start, end, int(offset, 16) // PAGE, int(inode)))
-            if rows and rows[-1][0] > END + PAGE:
-                break
     finally:
         os.close(number)
-    within = [r for r in rows if len(r) == 5 and BASE <= r[0] < END]
-    return [
-        ((s - BASE) // PAGE, (e - BASE) // PAGE, offset, inode, " ".join(sorted(set(f.decode().split()) & SHOWN)))
-        for s, e, offset, inode, f in within
-    ]
+    rows = []
+    for start, end, offset, inode, flags in ROW.findall(text):
+        if BASE <= (start := int(start, 16)) < END:
+            places = (start - BASE) // PAGE, (int(end, 16) - BASE) // PAGE, int(offset, 16) // PAGE
+            rows.append((*places, int(inode), " ".join(sorted(SHOWN & set(flags.decode().split())))))
+    return rows
 
 
 def expected(space: NaiveSpace, inodes: dict) -> list[tuple]:

@@ -1,6 +1,7 @@
 """The naive twin of the VMAs against the running kernel: the crisp cases, and random sequences with forks."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from workbench.kernel import needs
 
 LIVE = Path(__file__).with_name("live_vma.py")
 OPERATIONS = 2000
-OLDEST = (6, 17)  # since then mremap moves several VMAs in one go
+OLDEST = (6, 17)
 
 MUTANTS = {
     "merges with an inherited VMA": ("return len(a.chain) + len(b.chain) <= 1", "return True"),
@@ -31,12 +32,24 @@ MUTANTS = {
 INODE_OF = "\n\ndef inode_of(v):\n    return v.file and v.file.inode\n"
 
 
+def check_kernel() -> None:
+    """Raise `needs.Unavailable` where other rules hold than those that the twin has."""
+    needs.linux()
+    if needs.kernel_version() < OLDEST:
+        raise needs.Unavailable("needs Linux 6.17 or newer: mremap moves several VMAs")
+    if os.uname().machine != "x86_64":
+        raise needs.Unavailable("needs x86-64: pages that may be written may be read")
+    for part in ("transparent_hugepage", "ksm"):
+        if not Path("/sys/kernel/mm", part).is_dir():
+            raise needs.Unavailable(f"needs a kernel with {part}: madvise refuses what is not built in")
+    if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2":
+        raise needs.Unavailable("needs vm.overcommit_memory other than 2: MAP_NORESERVE is ignored")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def kernel():
     try:
-        needs.linux()
-        if needs.kernel_version() < OLDEST:
-            raise needs.Unavailable("needs Linux 6.17")
+        check_kernel()
     except needs.Unavailable as missing:
         pytest.skip(str(missing))
 
