@@ -19,6 +19,7 @@ ADVICE = {number: name for name, number in V.ADVICE.items()}
 
 def finish(pair: Pair) -> None:
     pair.sound()
+    pair.shown()
     pair.walks("one", "a")
     pair.walks("two", "d")
     for parent in pair.parents:

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import naive_vma
 import numpy as np
-from naive_vma import Inode, NaiveSpace, OpenFile, Vma
+from naive_vma import ACCESS, Inode, NaiveSpace, OpenFile, Vma
 from vma_cases import FILE_PAGES
 from vma_random import PAGES
 
@@ -125,6 +125,22 @@ class Pair:
         tips = [int(v["tip"]) for v in self.in_order()]
         inherited = [bool(tip) and int(anon[tip]["depth"]) > 1 for tip in tips]  # more than that nothing depends on
         assert inherited == [len(v.chain) > 1 for v in vmas]
+
+    def shown(self) -> None:
+        """What /proc/PID/maps and smaps show: no offset of anonymous memory, and ``s`` for what may be shared."""
+        vmas, maps, smaps = self.naive.vmas, self.model.maps(), self.model.smaps()
+        spans = [(v.start * PAGE_SIZE, v.end * PAGE_SIZE) for v in vmas]
+        assert [(row.start, row.end) for row in maps] == spans
+        assert [row.pgoff for row in maps] == [v.pgoff if v.file else 0 for v in vmas]
+        letters = [[c if f in v.flags else "-" for c, f in ACCESS.items()] for v in vmas]
+        shared = ["s" if "ms" in v.flags else "p" for v in vmas]
+        assert [row.perms for row in maps] == ["".join(rwx) + s for rwx, s in zip(letters, shared, strict=True)]
+        names = {id(twin.inode): file.name for file, twin in self.files.values()}
+        files = [names.get(id(v.file.inode), "/dev/zero (deleted)") if v.file else "" for v in vmas]
+        assert [row.file for row in maps] == files
+        assert [(start, set(text.split())) for start, text in smaps] == [
+            (s, v.flags) for (s, _), v in zip(spans, vmas, strict=True)
+        ]
 
     def in_order(self) -> list:
         """The model's VMAs, by address."""
