@@ -8,23 +8,24 @@ import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from workbench.kernel import libc, needs, vma_live
 from workbench.kernel import vma_ops as o
-from workbench.mm import vma_calls, vma_core
-from workbench.mm.vma import VM_FLAGS, AddressSpace, Machine
+from workbench.kernel.vma_smaps import MAPS, live_rows
+from workbench.mm import vma_core, vma_move
+from workbench.mm.vma import AddressSpace
 from workbench.mm.vma_draw import Row
+from workbench.mm.vma_machine import Machine
 
 BASE = (
     1 << 24
 )  # first page of the arena, at 64 GiB: far from what the program and its libraries map, and first in smaps
 PATIENCE_S = 60.0  # a child that has done no operation for so long is killed
 PR_SET_PDEATHSIG = 1
-MAPS, SMAPS = "/proc/self/maps", "/proc/self/smaps"
 
 AGREED, DIFFERS, DIED, HUNG = "agreed", "differs", "died", "hung"
 # Words of the memory that parent and children share, before the text of a mismatch.
@@ -90,7 +91,7 @@ def warm_up(setting: Setting) -> None:
     """Compile here what the children run: theirs would be lost with them."""
     child = _Child(np.zeros(0, o.OPERATION), setting, mmap.mmap(-1, 8 * WORDS + TEXT_ROOM))
     child.run()
-    vma_calls.fork(child.machine.memory, 0, child.machine.new_space())
+    vma_move.fork(child.machine.memory, 0, child.machine.new_space())
     for fd in child.fds:
         os.close(int(fd))
 
@@ -206,7 +207,7 @@ class _Child:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def _go_on(self, child: int) -> int:
-        vma_calls.fork(self.machine.memory, int(self.state[vma_live.MM]), child)
+        vma_move.fork(self.machine.memory, int(self.state[vma_live.MM]), child)
         self.state[vma_live.MM] = self.space.mm = child
         self.state[vma_live.NEXT] += 1
         self.state[vma_live.MODEL_RESULT] = self.state[vma_live.KERNEL_RESULT] = 0
@@ -269,30 +270,6 @@ def _open_all(directory: str) -> np.ndarray:
     return np.array(fds, np.int64)
 
 
-def live_rows(base: int, pages: int) -> list[Row]:
-    """VMAs of this process in a range of pages, as smaps tells them; of flags those that the model knows.
-
-    Little else is below the arena, so that little is read.
-    """
-    rows: list[Row] = []
-    header: Sequence[str] = ()
-    known = set(VM_FLAGS.values())
-    with open(SMAPS, encoding="ascii", errors="replace") as lines:
-        for text in lines:
-            words = text.split()
-            if words[0] == "VmFlags:" and header:
-                flags = " ".join(word for word in words[1:] if word in known)
-                start, end = (int(number, 16) >> 12 for number in header[0].split("-"))
-                inode = int(header[4])
-                rows.append(Row(start, end, flags, int(header[2], 16) >> 12, inode if inode else -1))
-            elif not words[0].endswith(":"):
-                first = int(words[0].partition("-")[0], 16) >> 12
-                if first >= base + pages:
-                    break
-                header = words if first >= base else ()
-    return rows
-
-
 def real_directory() -> str:
     """A directory on a real file system that can hold a file without a name.
 
@@ -307,13 +284,3 @@ def real_directory() -> str:
             continue
         return directory
     raise needs.Unavailable("needs a directory whose file system has O_TMPFILE (ext4, xfs, btrfs, tmpfs)")
-
-
-def can_query() -> bool:
-    """Whether the kernel has PROCMAP_QUERY."""
-    query = np.zeros(vma_live.QUERY_WORDS, np.int64)
-    maps = os.open(MAPS, os.O_RDONLY)
-    try:
-        return bool(vma_live.query_at(maps, query, query.ctypes.data, 0) == 0)
-    finally:
-        os.close(maps)

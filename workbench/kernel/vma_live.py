@@ -13,6 +13,7 @@ from numba.core import types
 
 from workbench.accelerate import JIT_ENABLED, at, jit
 from workbench.kernel import vma_ops as o
+from workbench.mm import vma_advice, vma_move
 from workbench.mm import vma_calls as calls
 from workbench.mm.vma_core import VM_EXEC, VM_LOCKED, VM_LOCKED_MASK, VM_MAYSHARE, VM_READ, VM_WRITE
 
@@ -133,7 +134,7 @@ def modelled(m, mm, op, base, files):
         result = calls.mmap(m, mm, page, pages, np.int64(op["prot"]), flags, file, np.int64(op["pgoff"]))
         return result - base if result >= 0 else result
     if kind == o.MREMAP:
-        result = calls.mremap(m, mm, page, pages, np.int64(op["to_pages"]), flags, base + np.int64(op["to"]))
+        result = vma_move.mremap(m, mm, page, pages, np.int64(op["to_pages"]), flags, base + np.int64(op["to"]))
         return result - base if result >= 0 else result
     if kind == o.MUNMAP:
         return calls.munmap(m, mm, page, pages)
@@ -146,7 +147,7 @@ def modelled(m, mm, op, base, files):
     if kind == o.MLOCK2:
         return calls.mlock(m, mm, page, pages, VM_LOCKED_MASK if flags else VM_LOCKED)
     if kind == o.MADVISE:
-        return calls.madvise(m, mm, page, pages, flags)
+        return vma_advice.madvise(m, mm, page, pages, flags)
     return calls.touch(m, mm, page, flags != 0)
 
 

@@ -26,6 +26,20 @@ import mmap as _mmap
 
 import numpy as np
 
+from workbench.mm.vma_advice import ADVICE
+from workbench.mm.vma_calls import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
+    MAP_LOCKED,
+    MAP_NORESERVE,
+    MAP_POPULATE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MAP_STACK,
+)
+from workbench.mm.vma_move import MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
+
 OPS = ("mmap", "munmap", "mprotect", "mlock", "munlock", "mlock2", "madvise", "mremap", "touch", "fork")
 MMAP, MUNMAP, MPROTECT, MLOCK, MUNLOCK, MLOCK2, MADVISE, MREMAP, TOUCH, FORK = range(len(OPS))
 
@@ -45,22 +59,8 @@ DESCRIPTORS = ((0, 0, True), (0, 0, True), (1, 0, True), (2, 0, False), (3, 1, T
 FILES, INODES = 5, 2
 
 NONE, READ, WRITE, EXEC = 0, 1, 2, 4
-MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x01, 0x02, 0x10, 0x20
-MAP_LOCKED, MAP_NORESERVE, MAP_POPULATE, MAP_STACK, MAP_FIXED_NOREPLACE = 0x2000, 0x4000, 0x8000, 0x20000, 0x100000
-MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
 MLOCK_ONFAULT = 1
 PAGE_SIZE = _mmap.PAGESIZE
-
-# madvise(2): those that change flags, and so split; and those that don't.
-SPLITTING = {
-    "NORMAL": 0, "RANDOM": 1, "SEQUENTIAL": 2, "DONTFORK": 10, "DOFORK": 11, "MERGEABLE": 12, "UNMERGEABLE": 13,
-    "HUGEPAGE": 14, "NOHUGEPAGE": 15, "DONTDUMP": 16, "DODUMP": 17, "WIPEONFORK": 18, "KEEPONFORK": 19,
-}  # fmt: skip
-OTHER_ADVICE = {
-    "WILLNEED": 3, "DONTNEED": 4, "FREE": 8, "COLD": 20, "PAGEOUT": 21, "POPULATE_READ": 22, "POPULATE_WRITE": 23,
-    "DONTNEED_LOCKED": 24,
-}  # fmt: skip
-ADVICE = SPLITTING | OTHER_ADVICE
 
 # How often each operation comes, in parts of their sum; a fork is drawn apart, once in FORK_EVERY operations.
 MIX = {MMAP: 16, MUNMAP: 6, MPROTECT: 22, MLOCK: 6, MUNLOCK: 8, MLOCK2: 4, MADVISE: 18, MREMAP: 10, TOUCH: 10}

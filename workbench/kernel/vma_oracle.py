@@ -19,13 +19,13 @@ from workbench.kernel.vma_child import (
     HUNG,
     Result,
     Setting,
-    can_query,
     real_directory,
     run_sequence,
     warm_up,
 )
-from workbench.mm.vma import rules_of
+from workbench.kernel.vma_smaps import can_query
 from workbench.mm.vma_draw import Row, draw
+from workbench.mm.vma_machine import rules_of
 
 LENGTH = 2000  # operations of a sequence
 OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")

@@ -7,18 +7,14 @@ multiples of the page size, that flags are known ones, and that lengths are roun
 import errno
 
 from workbench.accelerate import at, jit
+from workbench.mm.vma_anon import prepare_anon
 from workbench.mm.vma_core import (
     ACCOUNT,
     HIGH,
-    MOVE_PGOFF,
-    MOVE_SEVERAL,
     PARTIAL,
     POPULATE,
     VM_ACCESS,
     VM_ACCOUNT,
-    VM_DONTCOPY,
-    VM_DONTDUMP,
-    VM_HUGEPAGE,
     VM_LOCKED,
     VM_LOCKED_MASK,
     VM_LOCKONFAULT,
@@ -26,31 +22,16 @@ from workbench.mm.vma_core import (
     VM_MAYREAD,
     VM_MAYSHARE,
     VM_MAYWRITE,
-    VM_MERGEABLE,
     VM_NOHUGEPAGE,
     VM_NORESERVE,
-    VM_RAND_READ,
-    VM_READ,
-    VM_SEQ_READ,
     VM_SHARED,
-    VM_WIPEONFORK,
     VM_WRITE,
-    drop,
     find,
-    join_chain,
-    leave_chain,
-    link,
     lookup,
-    new_anon,
-    new_anonymous_file,
-    new_vma,
-    pages_of,
-    prepare_anon,
-    row_of,
     ruled,
-    split,
     vma_of,
 )
+from workbench.mm.vma_link import drop, link, new_anonymous_file, new_vma, split
 from workbench.mm.vma_merge import merge_new, modify
 
 EACCES, EEXIST, EFAULT, EINVAL, ENOMEM = errno.EACCES, errno.EEXIST, errno.EFAULT, errno.EINVAL, errno.ENOMEM
@@ -58,18 +39,6 @@ EACCES, EEXIST, EFAULT, EINVAL, ENOMEM = errno.EACCES, errno.EEXIST, errno.EFAUL
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x01, 0x02, 0x10, 0x20
 MAP_LOCKED, MAP_NORESERVE, MAP_POPULATE, MAP_NONBLOCK, MAP_STACK = 0x2000, 0x4000, 0x8000, 0x10000, 0x20000
 MAP_FIXED_NOREPLACE = 0x100000
-MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
-
-NORMAL, RANDOM, SEQUENTIAL, WILLNEED, DONTNEED, FREE = 0, 1, 2, 3, 4, 8
-DONTFORK, DOFORK, MERGEABLE, UNMERGEABLE, HUGEPAGE, NOHUGEPAGE = 10, 11, 12, 13, 14, 15
-DONTDUMP, DODUMP, WIPEONFORK, KEEPONFORK = 16, 17, 18, 19
-COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE, DONTNEED_LOCKED = 20, 21, 22, 23, 24
-ADVICE = {
-    "NORMAL": 0, "RANDOM": 1, "SEQUENTIAL": 2, "WILLNEED": 3, "DONTNEED": 4, "FREE": 8, "DONTFORK": 10, "DOFORK": 11,
-    "MERGEABLE": 12, "UNMERGEABLE": 13, "HUGEPAGE": 14, "NOHUGEPAGE": 15, "DONTDUMP": 16, "DODUMP": 17,
-    "WIPEONFORK": 18, "KEEPONFORK": 19, "COLD": 20, "PAGEOUT": 21, "POPULATE_READ": 22, "POPULATE_WRITE": 23,
-    "DONTNEED_LOCKED": 24,
-}  # fmt: skip
 
 
 @jit
@@ -159,7 +128,7 @@ def munmap(m, mm, page, pages):
 
 
 @jit
-def _holes(m, mm, page, end):
+def holes(m, mm, page, end):
     """Whether a range is not mapped throughout."""
     i = find(m, mm, page)
     while page < end:
@@ -177,7 +146,7 @@ def mprotect(m, mm, page, pages, prot):
     i = find(m, mm, page)
     if pages == 0:
         return 0
-    if not ruled(m, PARTIAL) and _holes(m, mm, page, end):
+    if not ruled(m, PARTIAL) and holes(m, mm, page, end):
         return -ENOMEM
     while page < end:
         if i == m.counts[mm] or vma_of(m, mm, i)["vm_start"] > page:
@@ -230,7 +199,7 @@ def _lock(m, mm, page, pages, bits):
     """Change the lock flags of a range up to its first hole (apply_vma_lock_flags)."""
     end = page + pages
     i = find(m, mm, page)
-    if not ruled(m, PARTIAL) and _holes(m, mm, page, end):
+    if not ruled(m, PARTIAL) and holes(m, mm, page, end):
         return -ENOMEM
     while page < end:
         if i == m.counts[mm] or vma_of(m, mm, i)["vm_start"] > page:
@@ -265,11 +234,11 @@ def _populate_vma(m, mm, i, start, end):
         return 0
     if flags & VM_ACCESS == 0:
         return -EFAULT
-    return _fault_in(m, mm, i, start, end, flags & (VM_WRITE | VM_SHARED) == VM_WRITE)
+    return fault_in(m, mm, i, start, end, flags & (VM_WRITE | VM_SHARED) == VM_WRITE)
 
 
 @jit
-def _fault_in(m, mm, i, start, end, write):
+def fault_in(m, mm, i, start, end, write):
     """Fault pages of a VMA in: a write to a private one gives it an anon_vma; beyond the file's end faults fail.
 
     A read fault of anonymous memory maps the zero page, and needs none (v6.12 mm/memory.c do_anonymous_page).
@@ -291,267 +260,4 @@ def touch(m, mm, page, write):
     i = lookup(m, mm, page)
     if i < 0 or vma_of(m, mm, i)["vm_flags"] & (VM_WRITE if write else VM_ACCESS) == 0:
         return -EFAULT
-    return _fault_in(m, mm, i, page, page + 1, write)
-
-
-@jit
-def madvise(m, mm, page, pages, advice):
-    """Advise; v6.12 mm/madvise.c do_madvise, madvise_walk_vmas. Holes are passed over, and told at the end."""
-    end = page + pages
-    if pages == 0:
-        return 0
-    if advice == POPULATE_READ or advice == POPULATE_WRITE:
-        return _madvise_populate(m, mm, page, end, advice == POPULATE_WRITE)
-    if not ruled(m, PARTIAL) and _holes(m, mm, page, end):
-        return -ENOMEM
-    result = 0
-    i = find(m, mm, page)
-    while page < end:
-        if i == m.counts[mm]:
-            return -ENOMEM
-        vma = vma_of(m, mm, i)
-        if page < vma["vm_start"]:
-            result = -ENOMEM
-            page = vma["vm_start"]
-            if page >= end:
-                break
-        old = vma["vm_flags"]
-        flags = _advised(vma, advice)
-        if flags < 0:
-            return flags
-        if flags != old:
-            i = modify(m, mm, i, page, min(vma["vm_end"], end), flags)
-        page = vma_of(m, mm, i)["vm_end"]
-        i += 1
-    return result
-
-
-@jit
-def _advised(vma, advice):
-    """Flags of a VMA by that advice, or minus an errno (madvise_vma_behavior)."""
-    flags, file = vma["vm_flags"], vma["vm_file"]
-    if advice == NORMAL:
-        flags &= ~(VM_RAND_READ | VM_SEQ_READ)
-    elif advice == SEQUENTIAL:
-        flags = flags & ~VM_RAND_READ | VM_SEQ_READ
-    elif advice == RANDOM:
-        flags = flags & ~VM_SEQ_READ | VM_RAND_READ
-    elif advice == DONTFORK:
-        flags |= VM_DONTCOPY
-    elif advice == DOFORK:
-        flags &= ~VM_DONTCOPY
-    elif advice == DONTDUMP:
-        flags |= VM_DONTDUMP
-    elif advice == DODUMP:
-        flags &= ~VM_DONTDUMP
-    elif advice == WIPEONFORK:
-        flags = -EINVAL if file != 0 or flags & VM_SHARED else flags | VM_WIPEONFORK
-    elif advice == KEEPONFORK:
-        flags &= ~VM_WIPEONFORK
-    elif advice == MERGEABLE:
-        flags |= 0 if flags & (VM_SHARED | VM_MAYSHARE) else VM_MERGEABLE
-    elif advice == UNMERGEABLE:
-        flags &= ~VM_MERGEABLE
-    elif advice == HUGEPAGE:
-        flags = flags & ~VM_NOHUGEPAGE | VM_HUGEPAGE
-    elif advice == NOHUGEPAGE:
-        flags = flags & ~VM_HUGEPAGE | VM_NOHUGEPAGE
-    elif advice == FREE and file != 0:
-        flags = -EINVAL
-    elif (advice == DONTNEED or advice == FREE or advice == COLD or advice == PAGEOUT) and flags & VM_LOCKED:
-        flags = -EINVAL
-    return flags
-
-
-@jit
-def _madvise_populate(m, mm, page, end, write):
-    """Fault a range in up to the first hole, or the first VMA that does not allow it (madvise_populate)."""
-    needed = VM_WRITE if write else VM_READ
-    i = find(m, mm, page)
-    while page < end:
-        if i == m.counts[mm] or vma_of(m, mm, i)["vm_start"] > page:
-            return -ENOMEM
-        vma = vma_of(m, mm, i)
-        if vma["vm_flags"] & needed == 0:
-            return -EINVAL
-        result = _fault_in(m, mm, i, page, min(vma["vm_end"], end), write)
-        if result < 0:
-            return result
-        page = vma["vm_end"]
-        i += 1
-    return 0
-
-
-@jit
-def mremap(m, mm, page, old, new, flags, to):
-    """Resize or move; v6.12 mm/mremap.c, and since v6.17 the move of several VMAs at once (remap_move)."""
-    if new == 0:
-        return -EINVAL
-    if flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
-        if flags & MREMAP_MAYMOVE == 0 or (flags & MREMAP_DONTUNMAP and old != new):
-            return -EINVAL
-        if page + old > to and to + new > page:
-            return -EINVAL
-    if flags & MREMAP_FIXED and old == new and ruled(m, MOVE_SEVERAL):
-        return _move_several(m, mm, page, page + old, flags, to)
-    return _mremap_one(m, mm, page, old, new, flags, to)
-
-
-@jit
-def _move_several(m, mm, start, end, flags, to):
-    """Move whatever is mapped in a range, one VMA after the other, and the holes between them (remap_move)."""
-    moved = -EFAULT
-    here = start
-    shift = to - start
-    while here < end:
-        i = find(m, mm, here)
-        if i == m.counts[mm] or vma_of(m, mm, i)["vm_start"] >= end:
-            break
-        vma = vma_of(m, mm, i)
-        if vma["vm_start"] > start and moved < 0:
-            return -EFAULT
-        page = max(vma["vm_start"], start)
-        upto = vma["vm_end"]
-        pages = min(upto, end) - page
-        result = _mremap_one(m, mm, page, pages, pages, flags, page + shift)
-        if result < 0:
-            return result
-        moved = to
-        here = upto
-    return moved
-
-
-@jit
-def _mremap_one(m, mm, page, old, new, flags, to):
-    """Resize or move within one VMA."""
-    i = lookup(m, mm, page)
-    if i < 0:
-        return -EFAULT
-    fixed = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) != 0
-    if new <= old and not fixed:
-        if new < old:
-            munmap(m, mm, page + new, old - new)
-        return page
-    vma = vma_of(m, mm, i)
-    if old == 0 and vma["vm_flags"] & (VM_SHARED | VM_MAYSHARE) == 0:
-        return -EINVAL
-    if min(old, new) > vma["vm_end"] - page:
-        return -EFAULT
-    grow = vma["vm_flags"] & VM_LOCKED != 0 and new > old
-    if fixed:
-        if flags & MREMAP_FIXED:
-            munmap(m, mm, to, new)
-        if new < old:
-            munmap(m, mm, page + new, old - new)
-            old = new
-        if flags & MREMAP_FIXED == 0:
-            to = highest_gap(m, mm, new)
-        result = _move(m, mm, page, old, new, flags, to)
-    else:
-        result = _expand(m, mm, i, page, old, new, flags)
-    if result >= 0 and grow:
-        populate(m, mm, result + old, result + new, True)
-    return result
-
-
-@jit
-def _expand(m, mm, i, page, old, new, flags):
-    """Grow in place if there is room behind the VMA (vma_merge_extend), or else by a move."""
-    vma = vma_of(m, mm, i)
-    end, upto = vma["vm_end"], vma["vm_end"] + new - old
-    room = upto <= m.sys[HIGH] and (i + 1 == m.counts[mm] or vma_of(m, mm, i + 1)["vm_start"] >= upto)
-    if end - page == old and room:
-        pgoff = vma["vm_pgoff"] + pages_of(vma)
-        merge_new(m, mm, i + 1, end, upto, vma["vm_flags"], pgoff, vma["vm_file"], vma["anon_vma"], 0)
-        return page
-    if flags & MREMAP_MAYMOVE == 0:
-        return -ENOMEM
-    to = highest_gap(m, mm, new)
-    return _move(m, mm, page, old, new, flags, to) if to >= 0 else -ENOMEM
-
-
-@jit
-def _move(m, mm, page, old, new, flags, to):
-    """Copy a range of one VMA to where nothing is mapped, and unmap it, or leave it without pages (move_vma)."""
-    if to < 0:
-        return -ENOMEM
-    i = lookup(m, mm, page)
-    leave = flags & MREMAP_DONTUNMAP != 0
-    _copy(m, mm, i, page, new, to)
-    i = lookup(m, mm, page)
-    vma = vma_of(m, mm, i)  # the one that has taken the copy, if they have merged
-    if leave:  # all of the VMA is unlocked, not the range alone
-        vma["vm_flags"] &= ~VM_LOCKED_MASK
-        if vma["vm_start"] == page and vma["vm_end"] == page + old:
-            leave_chain(m, row_of(m, mm, i))
-        return to
-    if old == 0:
-        return to
-    start, end = vma["vm_start"], vma["vm_end"]
-    accounted = vma["vm_flags"] & VM_ACCOUNT
-    vma["vm_flags"] &= ~VM_ACCOUNT
-    munmap(m, mm, page, old)
-    i = find(m, mm, page)
-    if start < page:  # what is left of the VMA on either side
-        vma_of(m, mm, i - 1)["vm_flags"] |= accounted
-    if end > page + old:
-        vma_of(m, mm, i)["vm_flags"] |= accounted
-    return to
-
-
-@jit
-def _copy(m, mm, i, page, pages, to):
-    """Map what the i-th VMA maps from a page on once more, elsewhere: by a merge if it can be (copy_vma)."""
-    row = row_of(m, mm, i)
-    vma = at(m.vma, row)
-    flags, file = vma["vm_flags"], vma["vm_file"]
-    pgoff = vma["vm_pgoff"] + page - vma["vm_start"]
-    if file == 0 and vma["anon_vma"] == 0 and ruled(m, MOVE_PGOFF):
-        pgoff = to
-    j = find(m, mm, to)
-    if merge_new(m, mm, j, to, to + pages, flags, pgoff, file, vma["anon_vma"], row) >= 0:
-        return
-    copied = new_vma(m, mm, j, to, to + pages, pgoff, flags, file)
-    join_chain(m, copied, vma["anon_vma"], vma["tip"])
-    link(m, copied)
-
-
-@jit
-def fork(m, mm, child):
-    """Copy an address space into an empty one (v6.12 kernel/fork.c dup_mmap).
-
-    The kernel puts a copy into its inode's tree right behind the original; here it goes in as any other.
-    """
-    for i in range(m.counts[mm]):
-        row = row_of(m, mm, i)
-        vma = at(m.vma, row)
-        flags = vma["vm_flags"]
-        if flags & VM_DONTCOPY:
-            continue
-        place = m.counts[child]
-        kept = flags & ~VM_LOCKED_MASK
-        copied = new_vma(m, child, place, vma["vm_start"], vma["vm_end"], vma["vm_pgoff"], kept, vma["vm_file"])
-        if flags & VM_WIPEONFORK == 0 and vma["anon_vma"] != 0:
-            _fork_chain(m, copied, row)
-        link(m, copied)
-
-
-@jit
-def _fork_chain(m, copied, row):
-    """Give a copy the chain of the original and an anon_vma of its own (v6.12 mm/rmap.c anon_vma_fork).
-
-    An anon_vma of the chain that no VMA uses, and that has one child at most, is used again: the oldest such.
-    """
-    vma = at(m.vma, row)
-    again = 0
-    here = vma["tip"]
-    while here != 0:
-        anon = at(m.anon, here)
-        if anon["num_active_vmas"] == 0 and anon["num_children"] < 2:
-            again = here
-        here = anon["above"]
-    if again != 0:
-        join_chain(m, copied, again, vma["tip"])
-    else:
-        own = new_anon(m, vma["anon_vma"], vma["tip"])
-        join_chain(m, copied, own, own)
+    return fault_in(m, mm, i, page, page + 1, write)

@@ -1,6 +1,7 @@
 """Which neighbours merge, and what a merge does: v6.12 mm/vma.c vma_merge_new_range, vma_merge_existing_range."""
 
 from workbench.accelerate import at, inline, jit
+from workbench.mm.vma_anon import forked, join_chain
 from workbench.mm.vma_core import (
     MERGE_RIGHT,
     MERGES_BOTH,
@@ -10,17 +11,12 @@ from workbench.mm.vma_core import (
     SAME_ANON,
     SAME_FILE,
     UNFAULTED_TARGET,
-    drop,
-    forked,
-    join_chain,
-    link,
     pages_of,
     row_of,
     ruled,
-    split,
-    unlink,
     vma_of,
 )
+from workbench.mm.vma_link import drop, link, split, unlink
 
 
 @jit
