@@ -14,7 +14,7 @@ import tempfile
 import traceback
 
 from naive_vma import Inode, NaiveSpace, OpenFile
-from vma_cases import CASES, FILE_PAGES, FORK
+from vma_cases import CASES, FILE_PAGES, FORK, edges
 from vma_random import PAGES, random_operation
 
 PAGE = 4096
@@ -227,10 +227,23 @@ def reserve() -> None:
             raise SystemExit(f"the arena is taken: {os.strerror(error)}")
 
 
+def over_the_end(live: Live) -> list[tuple]:
+    """Calls that reach over the end of the address space and were answered otherwise than they should be."""
+    with open("/proc/cpuinfo", encoding="ascii") as cpus:
+        if " la57" in cpus.read():
+            return []  # five levels of page tables: it ends somewhere else
+    live.mmap(0, 2, "rw")
+    end = ((1 << 47) - PAGE - BASE) // PAGE
+    return [
+        (*call, got) for *call, wanted in edges(end) if (got := getattr(live, call[0])(*call[1], **call[2])) != wanted
+    ]
+
+
 def main(operations: int, seed: int) -> dict:
     reserve()
     run = Run(seed, Files())
-    wrong = None
+    wrong: object = over_the_end(run.live) or None
+    call("munmap", BASE, PAGES * PAGE)
     for name, (vmas, given) in CASES.items():
         wrong = wrong or run.case(NaiveSpace(PAGES), {}, [name], given, vmas)
         call("munmap", BASE, PAGES * PAGE)

@@ -1,7 +1,8 @@
 """A naive twin of the VMAs of a process: a sorted Python list, cut and joined again.
 
-Written from what a running kernel shows (Linux 6.18), and from manual pages and mailing lists where named; it shares
-nothing with the package. Flags are the two letters that ``/proc/PID/smaps`` shows. Every operation returns 0 or an
+Written from what a running kernel shows (Linux 6.18), and from what linux-mm says of two rules that are younger than
+most: "mm/vma: fix incorrectly disallowed anonymous VMA merges" (6.16), "mm/mremap: permit mremap() move of multiple
+VMAs" (6.17). It shares nothing with the package, and `live_vma` holds it against the kernel. Flags are the two letters that ``/proc/PID/smaps`` shows. Every operation returns 0 or an
 errno, and leaves what the kernel leaves when it fails half-way. Addresses are page numbers; an operation is never
 told of a page outside the arena.
 """
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 
 ACCESS = {"r": "rd", "w": "wr", "x": "ex"}
 MAY = {"r": "mr", "w": "mw", "x": "me"}
-READABLE_AT_ALL = {"rd", "wr", "ex"}  # x86 has no page that may be written or run but not read
+ANY_ACCESS = {"rd", "wr", "ex"}  # x86 has no page that may be written or run but not read
 
 # Advice that changes flags: what it takes away, and what it adds.
 FLAG_ADVICE = {
@@ -82,7 +83,7 @@ def joins(a: Vma, b: Vma) -> bool:
 def lends_anon_vma(a: Vma, b: Vma) -> bool:
     """Whether a write fault in one of the neighbours takes the other's anon_vma: they differ in access only."""
     goes_on = a.end == b.start and a.pgoff + a.end - a.start == b.pgoff
-    return goes_on and a.file is b.file and not (a.flags ^ b.flags) - READABLE_AT_ALL
+    return goes_on and a.file is b.file and not (a.flags ^ b.flags) - ANY_ACCESS
 
 
 class NaiveSpace:
@@ -189,7 +190,7 @@ class NaiveSpace:
 
     def protect(self, v: Vma, start, end, wanted: set[str]) -> None:
         """Part of one VMA; what becomes writable is accounted, and filled if it is locked."""
-        flags = v.flags - READABLE_AT_ALL | wanted
+        flags = v.flags - ANY_ACCESS | wanted
         if flags == v.flags:
             return
         if "wr" in wanted:
@@ -274,7 +275,7 @@ class NaiveSpace:
 
     def read(self, page) -> int:
         v = self.at(page)
-        if not v or not v.flags & READABLE_AT_ALL:
+        if not v or not v.flags & ANY_ACCESS:
             return errno.EFAULT
         return self.fault(page, False)
 
@@ -303,7 +304,7 @@ class NaiveSpace:
         for v in self.within(start, end):
             if "lf" in v.flags:
                 continue
-            error = 0 if v.flags & READABLE_AT_ALL else errno.EFAULT
+            error = 0 if v.flags & ANY_ACCESS else errno.EFAULT
             for page in range(max(v.start, start), min(v.end, end)):
                 error = error or self.fault(page, "wr" in v.flags and "sh" not in v.flags)
             if error and not ignore_errors:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vma_cases import CASES, FORK
+from vma_cases import CASES, FORK, edges
 from vma_pair import FLAG, PROT, Pair
 from vma_random import ALL_ADVICE, random_operation
 
@@ -41,6 +41,14 @@ def test_cases(name):
     pair = run(operations)
     assert len(pair.model.rows()) == vmas
     finish(pair)
+
+
+def test_over_the_end_of_the_address_space():
+    pair = run([("mmap", (0, 2, "rw"), {})])
+    rows = pair.model.rows()
+    calls = edges(pair.naive.pages)
+    assert [pair.call(name, places, how) for name, places, how, _ in calls] == [error for *_, error in calls]
+    assert pair.model.rows() == rows
 
 
 def sequence(pair: Pair, seed: int, length: int) -> None:
@@ -145,3 +153,32 @@ def first_disagreement(rule: str) -> str | None:
 @pytest.mark.parametrize("rule", RULE_TEXT)
 def test_a_model_without_a_rule_is_told(rule):
     assert first_disagreement(rule)
+
+
+# ---- the checks that need no twin can fail
+
+
+def test_a_late_merge_is_told():
+    pair = Pair(without=["merge_right"])
+    pair.call("mmap", (2, 2, "rw"), {})
+    before = pair.seen()
+    pair.call("mmap", (0, 2, "rw"), {})
+    with pytest.raises(AssertionError):
+        pair.no_late_merge(before)
+
+
+@pytest.mark.parametrize("field", ["vm_pgoff", "vm_start", "vm_end", "node"])
+def test_a_wrong_tree_is_told(field):
+    pair = run([("mmap", (2, 2, "rw"), {"file": "a", "pgoff": 4}), ("mmap", (6, 2, "rw"), {"file": "d", "pgoff": 4})])
+    pair.in_order()[1][field] += 1
+    with pytest.raises(AssertionError):
+        pair.sound()
+
+
+def test_what_is_left_behind_is_told():
+    pair = run([("mmap", (2, 2, "rw"), {"file": "a", "pgoff": 4})])
+    pair.machine.pin("one", 3, 2)
+    with pytest.raises(AssertionError):
+        pair.sound()
+    with pytest.raises(AssertionError):
+        pair.gone()

@@ -5,6 +5,8 @@ or ``fork``: the child goes on. Files are named as in `live_vma`: ``a`` and ``a2
 opened again (``c`` to read only), ``d`` is another inode; each has `FILE_PAGES` pages.
 """
 
+import errno
+
 FILE_PAGES = 24
 
 
@@ -230,3 +232,23 @@ CASES = {
     "nor what the new place is cut out of": (2, [of_file(0, 4, 0, shared=True), op("mremap", 1, 0, 2, 1)]),
     "no private ones": (1, [of_file(0, 4, 0), op("mremap", 1, 0, 2, 10)]),
 }
+
+
+def edges(end: int) -> list[tuple]:
+    """Calls that reach over the end of the address space, and their errno; page 0 and 1 are mapped, the last is not."""
+    return [
+        (*anon(end - 1, 2), errno.ENOMEM),
+        (*anon(end + 1, 1), errno.ENOMEM),
+        (*anon(end - 1, 2, noreplace=True), errno.ENOMEM),
+        (*op("munmap", end - 1, 2), errno.EINVAL),
+        (*op("munmap", end + 1, 1), errno.EINVAL),
+        (*op("mprotect", end - 1, 2, "r"), errno.ENOMEM),
+        (*op("mlock", end - 1, 2), errno.ENOMEM),
+        (*op("munlock", end - 1, 2), errno.ENOMEM),
+        (*op("madvise", end - 1, 2, "NORMAL"), errno.ENOMEM),
+        (*op("mremap", end - 1, 2, 1), errno.EFAULT),
+        (*op("mremap", 0, 2, 2, end - 1), errno.EINVAL),
+        (*op("mremap", 0, 2, 2 * end), errno.EINVAL),
+        (*op("mremap", 0, 2, end + 2, 10), errno.EINVAL),
+        (*write(end + 1), errno.EFAULT),
+    ]
