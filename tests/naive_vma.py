@@ -2,9 +2,11 @@
 
 Written from what a running kernel shows (Linux 6.18), and from what linux-mm says of two rules that are younger than
 most: "mm/vma: fix incorrectly disallowed anonymous VMA merges" (6.16), "mm/mremap: permit mremap() move of multiple
-VMAs" (6.17). It shares nothing with the package, and `live_vma` holds it against the kernel. Flags are the two letters that ``/proc/PID/smaps`` shows. Every operation returns 0 or an
-errno, and leaves what the kernel leaves when it fails half-way. Addresses are page numbers; an operation is never
-told of a page outside the arena.
+VMAs" (6.17). It shares nothing with the package, and `live_vma` holds it against the kernel.
+
+Flags are the two letters that ``/proc/PID/smaps`` shows. Every operation returns 0 or an errno, and leaves what the
+kernel leaves when it fails half-way. Addresses are page numbers; an operation is never told of a page outside the
+arena.
 """
 
 import errno
