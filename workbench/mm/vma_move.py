@@ -86,6 +86,8 @@ def _mremap_one(m, mm, page, old, new, flags, to):
     if fixed:
         if flags & MREMAP_FIXED:
             munmap(m, mm, to, new)
+            if lookup(m, mm, page) < 0:  # nothing was to be unmapped at the old place, and the new one covers it
+                return -EFAULT
         if new < old:
             munmap(m, mm, page + new, old - new)
             old = new
