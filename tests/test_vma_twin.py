@@ -11,6 +11,7 @@ from vma_pair import FLAG, PROT, Pair
 from vma_random import ALL_ADVICE, random_operation
 
 from workbench.kernel import vma_ops as V
+from workbench.mm.vma import PAGE_SIZE
 from workbench.mm.vma_core import RULE_TEXT
 
 FILES = ("a", "a2", "b", "c", "d", "e")  # as the descriptors of vma_ops
@@ -49,6 +50,18 @@ def test_over_the_end_of_the_address_space():
     calls = edges(pair.naive.pages)
     assert [pair.call(name, places, how) for name, places, how, _ in calls] == [error for *_, error in calls]
     assert pair.model.rows() == rows
+
+
+def test_arguments_that_mean_nothing():
+    """As seen on Linux 6.18: unknown protections are refused, except PROT_SEM; a place that is not asked for is not."""
+    space = run([("mmap", (0, 4, "rw"), {})]).model
+    with pytest.raises(OSError, match="Invalid argument"):
+        space.mprotect(0, PAGE_SIZE, 0x40 | V.READ)
+    space.mprotect(0, PAGE_SIZE, 0x8 | V.READ)
+    assert space.mremap(0, 4 * PAGE_SIZE, 3 * PAGE_SIZE, 0, 123) == 0
+    with pytest.raises(OSError, match="Invalid argument"):
+        space.mremap(0, PAGE_SIZE, PAGE_SIZE, V.MREMAP_MAYMOVE | V.MREMAP_FIXED, 123)
+    assert [row.perms for row in space.maps()] == ["r--p", "rw-p"]
 
 
 def sequence(pair: Pair, seed: int, length: int) -> None:

@@ -247,6 +247,7 @@ def edges(end: int) -> list[tuple]:
         (*op("munlock", end - 1, 2), errno.ENOMEM),
         (*op("madvise", end - 1, 2, "NORMAL"), errno.ENOMEM),
         (*op("mremap", end - 1, 2, 1), errno.EFAULT),
+        (*op("mremap", 0, 2 * end, 1), errno.EINVAL),
         (*op("mremap", 0, 2, 2, end - 1), errno.EINVAL),
         (*op("mremap", 0, 2, 2 * end), errno.EINVAL),
         (*op("mremap", 0, 2, end + 2, 10), errno.EINVAL),
