@@ -9,7 +9,7 @@ from pathlib import Path
 import naive_vma
 import pytest
 
-from workbench.kernel import needs
+from workbench.kernel import libc, needs
 
 LIVE = Path(__file__).with_name("live_vma.py")
 OPERATIONS = 2000
@@ -78,3 +78,10 @@ def test_kernel_tells_a_twin_that_is_wrong(name, tmp_path):
     for file in ("live_vma.py", "vma_cases.py", "vma_random.py"):
         (tmp_path / file).write_text(LIVE.with_name(file).read_text(encoding="utf-8"), encoding="utf-8")
     assert live(0, 0, tmp_path / LIVE.name)["wrong"]
+
+
+@pytest.mark.parametrize("name, more", [("mlock2", (0,)), ("mlock", ()), ("munlock", ()), ("mremap", (1 << 12, 0))])
+def test_a_call_that_fails_is_told_from_one_that_returns_a_word(name, more):
+    """Functions of the C library return an int or a long; -1 is -1."""
+    with pytest.raises(OSError, match=name):
+        libc.call(name, 1 << 46, 1 << 12, *more)
