@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from workbench import cli, designs, touched
 from workbench.errors import UsageError
-from workbench.kernel import churn, churn_report, cprepare, csource, names
+from workbench.kernel.churn import count as churn
+from workbench.kernel.churn import cprepare, csource, names
+from workbench.kernel.churn import report as churn_report
 
 MAKEFILE = "VERSION = 9\nPATCHLEVEL = 8\nSUBLEVEL = 7\n"
 MM_TYPES = """

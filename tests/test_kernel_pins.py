@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from workbench.cli import main
-from workbench.kernel import bench, fuse_server, needs, pin_cases, pin_random, pins
-from workbench.kernel.bench import Bench, run_case
+from workbench.kernel import needs
 from workbench.kernel.needs import Unavailable
-from workbench.kernel.pages import Proc
-from workbench.kernel.predicted import PRESET, Predicted
+from workbench.kernel.pins import at_random, bench, cases, fuse_server, run
+from workbench.kernel.pins.bench import Bench, run_case
+from workbench.kernel.pins.pages import Proc
+from workbench.kernel.pins.predicted import PRESET, Predicted
 from workbench.mm.world import WRITE
 
 SKIPS = "tracker=bias,cleaning=skip,reclaim=skip,ext4=warn,longterm=refuse+migrate-first,fork=ask"
@@ -24,7 +25,7 @@ SKIPS = "tracker=bias,cleaning=skip,reclaim=skip,ext4=warn,longterm=refuse+migra
 
 def missing():
     try:
-        pins.require()
+        run.require()
     except Unavailable as why:
         return str(why)
     return ""
@@ -37,9 +38,9 @@ live = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
 @live
-@pytest.mark.parametrize("name", pins.CASES)
+@pytest.mark.parametrize("name", run.CASES)
 def test_a_case_agrees(name):
-    (result,) = pins.run([name], steps=0).results
+    (result,) = run.run([name], steps=0).results
     if result.skipped:
         pytest.skip(result.skipped)
     assert result.bench.mismatches == []
@@ -48,7 +49,7 @@ def test_a_case_agrees(name):
 
 @live
 def test_random_schedules_agree():
-    report = pins.run([], steps=200, seed=3)
+    report = run.run([], steps=200, seed=3)
     assert [result.bench.mismatches for result in report.results] == [[]]
     assert report.results[0].bench.steps == 200
 
@@ -58,13 +59,13 @@ def test_random_schedules_agree():
 
 @live
 def test_a_kernel_that_skips_pinned_pages_differs():
-    result = run_case("pin-fsync", pin_cases.pin_fsync, Bench(SKIPS))
+    result = run_case("pin-fsync", cases.pin_fsync, Bench(SKIPS))
     assert any("fsync()" in told and "dirty: model True, kernel False" in told for told in result.bench.mismatches)
 
 
 @live
 def test_a_kernel_of_2018_differs():
-    result = run_case("golden-race", pin_cases.golden_race, Bench("v4.17"))
+    result = run_case("golden-race", cases.golden_race, Bench("v4.17"))
     assert any("buffers: model False, kernel True" in told for told in result.bench.mismatches)
 
 
@@ -72,13 +73,13 @@ def test_a_kernel_of_2018_differs():
 def test_without_set_page_dirty_at_completion_it_differs(monkeypatch):
     pin = Predicted.pin
     monkeypatch.setattr(Predicted, "pin", lambda self, *place: pin(self, *place, op=WRITE))
-    result = run_case("pin-fsync", pin_cases.pin_fsync)
+    result = run_case("pin-fsync", cases.pin_fsync)
     assert any("complete(1): page 0 dirty: model False, kernel True" in told for told in result.bench.mismatches)
 
 
 @live
 def test_a_random_schedule_that_differs_is_shortened():
-    result = run_case("random", pin_random.random_case(1, 60), Bench(SKIPS))
+    result = run_case("random", at_random.random_case(1, 60), Bench(SKIPS))
     *_, told = result.bench.mismatches
     assert told.startswith("the shortest schedule found that differs: ")
     assert told.count(";") <= 3
@@ -97,7 +98,7 @@ def test_pins_of_others_are_no_mismatch(monkeypatch):
         return taken + others[0], released + others[0] - 3
 
     monkeypatch.setattr(Proc, "pins", disturbed)
-    result = run_case("pin-fsync", pin_cases.pin_fsync)
+    result = run_case("pin-fsync", cases.pin_fsync)
     assert result.runs == bench.RUNS
     assert len(result.bench.disturbed) == result.bench.steps
 
@@ -112,15 +113,15 @@ def test_pins_that_come_each_time_are_a_mismatch(monkeypatch):
         return taken, released + calls[0]
 
     monkeypatch.setattr(Proc, "pins", one_more_at_each_step)
-    monkeypatch.setattr("workbench.kernel.side_by_side.SETTLES", 0.0)
-    result = run_case("pin-fsync", pin_cases.pin_fsync)
+    monkeypatch.setattr("workbench.kernel.pins.side_by_side.SETTLES", 0.0)
+    result = run_case("pin-fsync", cases.pin_fsync)
     assert any("pins released" in told for told in result.bench.mismatches), result
 
 
 # ---- it leaves nothing behind
 
 HOLDS = """
-from workbench.kernel.live import Live
+from workbench.kernel.pins.live import Live
 live = Live(1, patience=1.0)
 assert live.pin(1, live.file.address)
 print("held", live.slow._server.pid, flush=True)
@@ -157,7 +158,7 @@ def _held(proc):
 def test_what_is_left_open_is_given_back_at_the_end():
     steps = [("register", 1), ("pin_anon", 1, 0), ("pin", 2, 0, 2)]
     runs = [Bench() for _ in range(6)]
-    assert [pin_random.run(run, steps) for run in runs] == [None] * len(runs)
+    assert [at_random.run(one, steps) for one in runs] == [None] * len(runs)
     assert any(run.disturbed == {} for run in runs[1:])  # by the one before it; others on the machine may do as well
 
 
@@ -200,14 +201,14 @@ def test_the_server_keeps_silent(opcode):
 
 
 def test_a_schedule_is_drawn_from_its_seed():
-    assert pin_random.draw(1, 100) == pin_random.draw(1, 100) != pin_random.draw(2, 100)
-    assert {step[0] for step in pin_random.draw(1, 1000)} == set(pin_random.WEIGHTS)
+    assert at_random.draw(1, 100) == at_random.draw(1, 100) != at_random.draw(2, 100)
+    assert {step[0] for step in at_random.draw(1, 1000)} == set(at_random.WEIGHTS)
 
 
 def test_what_can_not_be_done_is_left_out():
     steps = [("complete", 1), ("pin", 2, 0, 1), ("truncate",), ("store", 0), ("extend",), ("complete", 2), ("extend",)]
     kept = [("pin", 2, 0, 1), ("truncate",), ("complete", 2), ("extend",)]
-    assert pin_random.possible(steps) == kept
+    assert at_random.possible(steps) == kept
 
 
 # ---- the command
@@ -252,7 +253,7 @@ def test_a_case_may_be_skipped():
         raise Unavailable("needs AF_XDP")
 
     result = run_case("xdp", case)
-    report = pins.Report("6.18", PRESET, [result])
+    report = run.Report("6.18", PRESET, [result])
     assert report.lines()[1] == "xdp  skipped: needs AF_XDP"
     assert report.as_dict()["skipped"] == {"xdp": "needs AF_XDP"}
     assert not report.agrees

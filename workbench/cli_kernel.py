@@ -59,15 +59,15 @@ def _add_pins(under: Add) -> None:
 
 
 def _pins(arguments: argparse.Namespace) -> int:
-    from workbench.kernel import pins
+    from workbench.kernel.pins import run
 
     for name in arguments.case or ():
-        if name not in pins.CASES:
-            raise UsageError(f"--case {name!r}: {nearest(name, pins.CASES)}")
+        if name not in run.CASES:
+            raise UsageError(f"--case {name!r}: {nearest(name, run.CASES)}")
     steps = arguments.steps if arguments.steps is not None else 0 if arguments.case else 1000
     if steps < 0:
         raise UsageError(f"--steps {steps}: 0 or more steps")
-    report = pins.run(arguments.case, steps, arguments.seed, arguments.design)
+    report = run.run(arguments.case, steps, arguments.seed, arguments.design)
     if arguments.json:
         print_json(report.as_dict())
     else:
@@ -140,20 +140,20 @@ def _add_churn(under: Add) -> None:
 
 
 def _churn(arguments: argparse.Namespace) -> int:
-    from workbench.kernel import churn, churn_report
+    from workbench.kernel.churn import count, report
 
-    churn.kernel_version(arguments.tree)
+    count.kernel_version(arguments.tree)
     if arguments.out:
-        churn_report.check_writable(arguments.out)
+        report.check_writable(arguments.out)
     if arguments.counts:
-        churn_report.check_writable(arguments.counts, (".csv",))
-    found = churn.count(arguments.tree, arguments.jobs)
+        report.check_writable(arguments.counts, (".csv",))
+    found = count.count(arguments.tree, arguments.jobs)
     if arguments.out:
-        churn_report.write_places(found, arguments.out)
+        report.write_places(found, arguments.out)
     if arguments.counts:
-        churn_report.write_counts(found, arguments.counts)
+        report.write_counts(found, arguments.counts)
     if arguments.json:
-        print_json(churn_report.to_json(found, arguments.grep))
+        print_json(report.to_json(found, arguments.grep))
     else:
-        print(churn_report.text(found, arguments.grep))
+        print(report.text(found, arguments.grep))
     return 0

@@ -1,8 +1,8 @@
 """What each tracker makes one touch in the kernel, and how much of that a kernel's sources have.
 
-The groups are those of `workbench.kernel.names`; the counts come from ``workbench kernel churn``, and those that are
-shipped lie in ``data/churn``. A place is to *change*, or only to be looked at: code that stays right only if it never
-meets a pinned page, or copes with one (*audit*).
+The groups are those of `workbench.kernel.churn.names`; the counts come from ``workbench kernel churn``, and those that
+are shipped lie in ``data/churn``. A place is to *change*, or only to be looked at: code that stays right only if it
+never meets a pinned page, or copes with one (*audit*).
 """
 
 from collections.abc import Mapping

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from tree_sitter import Node
 
-from workbench.kernel import cscope, cuse, names
-from workbench.kernel.cprepare import prepared
+from workbench.kernel.churn import cscope, cuse, names
+from workbench.kernel.churn.cprepare import prepared
 
 _CONTINUED = re.compile(rb"\\(?=\r?\n)")
 _ENTRY = re.compile(r"container_of|entry|ENTRY|for_?each|reset_next")

@@ -24,7 +24,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from workbench.errors import UsageError
-from workbench.kernel import csource, names
+from workbench.kernel.churn import csource, names
 
 OUTSIDE = ("Documentation", "scripts", "tools")  # no part of the kernel
 ALWAYS = "include/linux/"  # headers that are read in any case: structs that lead to others

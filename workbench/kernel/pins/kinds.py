@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from workbench.kernel.bench import Bench
 from workbench.kernel.libc import call
-from workbench.kernel.live import Live
 from workbench.kernel.needs import Unavailable, kernel_version
-from workbench.kernel.pages import KPF_DIRTY, KPF_THP, PAGE, Memory
-from workbench.kernel.predicted import Predicted, anon_world, file_world, scenario_world
-from workbench.kernel.xdp import registered
+from workbench.kernel.pins.bench import Bench
+from workbench.kernel.pins.live import Live
+from workbench.kernel.pins.pages import KPF_DIRTY, KPF_THP, PAGE, Memory
+from workbench.kernel.pins.predicted import Predicted, anon_world, file_world, scenario_world
+from workbench.kernel.pins.xdp import registered
 from workbench.mm import registers as R
 
 _THP = 512  # base pages

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from workbench.kernel.live import Live
-from workbench.kernel.pages import PAGE
-from workbench.kernel.predicted import PageState, Predicted
+from workbench.kernel.pins.live import Live
+from workbench.kernel.pins.pages import PAGE
+from workbench.kernel.pins.predicted import PageState, Predicted
 from workbench.mm.world import WRITE
 
 Step = tuple[Any, ...]

@@ -16,9 +16,9 @@ import socket
 import subprocess
 import sys
 
-from workbench.kernel import fuse_server
-from workbench.kernel.fuse_server import REGULAR, TAKEN, WORD
 from workbench.kernel.libc import call
+from workbench.kernel.pins import fuse_server
+from workbench.kernel.pins.fuse_server import REGULAR, TAKEN, WORD
 
 PATIENCE = 10.0  # seconds
 MOST_BYTES = 1 << 20  # of a request

@@ -23,11 +23,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from workbench.kernel.fuse import MOST_BYTES, PATIENCE, SlowFile
-from workbench.kernel.io_uring import Ring
 from workbench.kernel.libc import call
 from workbench.kernel.needs import Unavailable
-from workbench.kernel.pages import (
+from workbench.kernel.pins.fuse import MOST_BYTES, PATIENCE, SlowFile
+from workbench.kernel.pins.io_uring import Ring
+from workbench.kernel.pins.pages import (
     KPF_ANON_EXCLUSIVE,
     KPF_DIRTY,
     KPF_LRU,
@@ -37,7 +37,7 @@ from workbench.kernel.pages import (
     Memory,
     Proc,
 )
-from workbench.kernel.predicted import PageState
+from workbench.kernel.pins.predicted import PageState
 
 MADV_PAGEOUT, MADV_NOHUGEPAGE = 21, 15
 _SYNC_WRITE, _SYNC_WAIT_AFTER = 2, 4

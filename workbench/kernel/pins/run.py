@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from workbench import designs
-from workbench.kernel import needs, pin_cases, pin_kinds, pin_random
-from workbench.kernel.bench import Bench, CaseResult, run_case
-from workbench.kernel.live import ext4_folder
+from workbench.kernel import needs
 from workbench.kernel.needs import Unavailable
-from workbench.kernel.pages import counters_there
-from workbench.kernel.predicted import PRESET
+from workbench.kernel.pins import at_random, cases, kinds
+from workbench.kernel.pins.bench import Bench, CaseResult, run_case
+from workbench.kernel.pins.live import ext4_folder
+from workbench.kernel.pins.pages import counters_there
+from workbench.kernel.pins.predicted import PRESET
 
-CASES: dict[str, Callable[[Bench], None]] = {**pin_cases.CASES, **pin_kinds.CASES}
+CASES: dict[str, Callable[[Bench], None]] = {**cases.CASES, **kinds.CASES}
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ def run(names: Iterable[str] | None = None, steps: int = 1000, seed: int = 1, de
     designs.parse(design)
     require()
     chosen = dict(CASES) if names is None else {name: CASES[name] for name in names}
-    full, rest = divmod(steps, pin_random.LENGTH)
-    lengths = [pin_random.LENGTH] * full + [rest] * (rest > 0)
+    full, rest = divmod(steps, at_random.LENGTH)
+    lengths = [at_random.LENGTH] * full + [rest] * (rest > 0)
     for number, length in enumerate(lengths, 1):
-        chosen[f"random-{number}"] = pin_random.random_case(number, length)
+        chosen[f"random-{number}"] = at_random.random_case(number, length)
     results = [run_case(name, case, Bench(design, seed=seed)) for name, case in chosen.items()]
     return Report(os.uname().release, design, results)

@@ -2,7 +2,7 @@
 
 from tree_sitter import Node
 
-from workbench.kernel.cscope import text_of
+from workbench.kernel.churn.cscope import text_of
 
 _WRITERS = {"WRITE_ONCE": "write", "swap": "update", "rcu_assign_pointer": "write"}
 

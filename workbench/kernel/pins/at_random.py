@@ -4,9 +4,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from workbench.kernel.bench import Bench
-from workbench.kernel.predicted import SLOTS
-from workbench.kernel.side_by_side import Mismatch, Step, text_of
+from workbench.kernel.pins.bench import Bench
+from workbench.kernel.pins.predicted import SLOTS
+from workbench.kernel.pins.side_by_side import Mismatch, Step, text_of
 
 PAGES, ANONS = 4, 2
 LENGTH = 250  # steps of one schedule

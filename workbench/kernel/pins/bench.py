@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.kernel.fuse import PATIENCE
-from workbench.kernel.live import Live
 from workbench.kernel.needs import Unavailable
-from workbench.kernel.predicted import PRESET, Predicted, anon_world, file_world
-from workbench.kernel.side_by_side import SETTLES, Mismatch, SideBySide, Step
+from workbench.kernel.pins.fuse import PATIENCE
+from workbench.kernel.pins.live import Live
+from workbench.kernel.pins.predicted import PRESET, Predicted, anon_world, file_world
+from workbench.kernel.pins.side_by_side import SETTLES, Mismatch, SideBySide, Step
 
 RUNS = 3  # a case that differs, or is disturbed, is run again: what is not the same each time was somebody else
 

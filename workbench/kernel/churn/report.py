@@ -10,8 +10,8 @@ import pandas as pd
 
 from workbench import touched
 from workbench.errors import UsageError
-from workbench.kernel import names
-from workbench.kernel.churn import OUTSIDE, SURE, USES, Churn
+from workbench.kernel.churn import names
+from workbench.kernel.churn.count import OUTSIDE, SURE, USES, Churn
 from workbench.provenance import plain
 from workbench.tables import text_table
 

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from workbench.kernel.needs import Unavailable
-from workbench.kernel.pages import PAGE
+from workbench.kernel.pins.pages import PAGE
 
 _AF_XDP, _SOL_XDP, _XDP_UMEM_REG = 44, 283, 4  # include/uapi/linux/if_xdp.h
 

@@ -2,9 +2,9 @@
 
 import random
 
-from workbench.kernel.bench import Bench
-from workbench.kernel.live import Live
-from workbench.kernel.predicted import SLOTS, SeveralFiles, file_world, scenario_world
+from workbench.kernel.pins.bench import Bench
+from workbench.kernel.pins.live import Live
+from workbench.kernel.pins.predicted import SLOTS, SeveralFiles, file_world, scenario_world
 
 LIFE = (
     ("store", 0), ("store", 0), ("msync", 1), ("store", 0), ("fdatasync",), ("store", 0), ("store", 1),
