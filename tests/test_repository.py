@@ -27,12 +27,12 @@ LAYERS = [
     {"user_tracker", "designs", "scenarios", "hazards"},
     {"steps", "clock", "verdict", "search", "replay", "scheduled", "bulk", "simulate", "explore"},
     {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare", "false_pins"},
-    {"usage", "batch", "cli_explore", "cli_schedule", "cli"},
+    {"usage", "batch", "report", "export", "cli_explore", "cli_export", "cli_schedule", "cli"},
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 CONDA_NAMES: dict[str, str] = {}
-IMPORT_NAMES = {"ipython": "IPython", "pillow": "PIL"}
+IMPORT_NAMES = {"ipython": "IPython", "markdown-it-py": "markdown_it", "pillow": "PIL"}
 NOT_IMPORTED = {
     "ipykernel": "started by name",
     "ipywidgets": "for notebooks of the users' own",

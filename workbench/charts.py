@@ -50,6 +50,7 @@ from workbench.verdict import TraceStep
 WIDTHS = {"one": 3.5, "two": 7.2}  # inches: a single column of a page, or both
 DPI = 200
 FORMATS = ("svg", "pdf", "png")
+ONE_COLUMN = "one-column"  # folder beside wide figures: the same figures, of the width "one"
 
 
 class Style(NamedTuple):
