@@ -24,7 +24,7 @@ def add_export(add: Add) -> None:
     parser.add_argument(
         "what",
         metavar="RESULT|NOTEBOOK",
-        help="Parquet of `simulate --out` or of a batch, or a pattern of such files in quotes; JSON of `explore --json`; "
+        help="Parquet of `simulate --out`, or a pattern of such files in quotes; JSON of `explore --json`; "
         "an executed .ipynb; or a name of `list notebooks`, which is run unless DIR has it with these parameters",
     )
     parser.add_argument("--format", metavar="F", help=f"{', '.join(FORMATS)}; default: as FILE ends")

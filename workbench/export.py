@@ -12,12 +12,13 @@ from typing import Any
 
 from workbench import batch
 from workbench.errors import UsageError, nearest
-from workbench.report import FORMATS, Command, Report, from_notebook, from_results, from_verdict
+from workbench.report import FORMATS, Command, Report, from_notebook, from_results, from_verdict, pictures
 from workbench.report.as_html import as_html
 from workbench.report.as_markdown import as_markdown
 from workbench.report.as_text import as_text
 
 RESULT, VERDICT, NOTEBOOK = "results", "a verdict", "a notebook"
+NARROW = 4.0  # inches
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def export(what: str, wanted: Wanted, *, say: Callable[[str], object] = lambda t
     """
     if wanted.form not in FORMATS:
         raise UsageError(f"--format {wanted.form}: {nearest(wanted.form, FORMATS)}")
-    if wanted.form == "txt" and wanted.columns:
+    if wanted.form == "txt" and wanted.columns is not None:
         raise UsageError(f"--columns {wanted.columns}: text has no figures; it is for md and html")
     kind = _kind(what)
     _check_options(kind, wanted)
@@ -104,7 +105,10 @@ def export(what: str, wanted: Wanted, *, say: Callable[[str], object] = lambda t
     if what in batch.notebook_names():
         return _named(what, wanted, say)
     book = from_notebook.read(Path(what))
-    return _written_up(book, wanted, _read_parameters(Path(what)), (book.path.parent.parent, book.path.parent))
+    report = _written_up(book, wanted, _read_parameters(Path(what)), (book.path.parent.parent, book.path.parent))
+    if wanted.columns == 1 and (made := pictures(report)) and not any(picture.inches < NARROW for picture in made):
+        say(f"no figure of {what} is there for one column: they are drawn when a notebook runs")
+    return report
 
 
 def _kind(what: str) -> str:

@@ -26,7 +26,8 @@ class Cell(NamedTuple):
     kind: str
     source: str
     tags: tuple[str, ...]
-    count: int | None
+    number: int | None
+    """Of its execution; None before."""
     outputs: tuple[tuple[str, dict[str, str]], ...]
     """Kind of output, and MIME type -> content."""
 
@@ -113,7 +114,7 @@ def check_executed(book: Notebook) -> None:
                 failed = " ".join(data["text/plain"].split())[:200]
                 raise UsageError(f"{book.path}: cell {number} failed ({failed}); a report needs a run without errors")
     codes = [(number, c) for number, c in enumerate(book.cells, 1) if c.kind == "code" and c.source.strip()]
-    if missing := [number for number, cell in codes if cell.count is None]:
+    if missing := [number for number, cell in codes if cell.number is None]:
         stem = book.path.stem
         what = "it was not executed" if len(missing) == len(codes) else f"cell {missing[0]} was not executed"
         raise UsageError(f"{book.path}: {what}; `workbench run {stem}` executes a notebook")

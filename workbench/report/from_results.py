@@ -43,7 +43,7 @@ def read(path: str) -> pd.DataFrame:
     for name in frame.columns:
         if not pd.api.types.is_numeric_dtype(frame[name]):
             frame[name] = [cleaned(value) for value in frame[name]]
-    frame["set"] = [_parameters(path, text) for text in frame["parameters"]]
+    frame["set"] = pd.Series([_parameters(path, text) for text in frame["parameters"]], dtype=object)
     order = sorted(range(len(frame)), key=lambda k: _order(frame.iloc[k]))
     return frame.iloc[order].reset_index(drop=True)
 
@@ -183,7 +183,7 @@ def _hazards(frame: pd.DataFrame) -> Iterator[Block]:
     if rows:
         yield table(["hazard", "under", "times, at most", "it is met when"], rows)
     yield Prose(
-        f"{'Others were' if rows else 'None was'} not counted in these runs; each shows one order of events. "
+        f"{'No other' if rows else 'None'} was counted in these runs; each shows one order of events. "
         "That a hazard can't come about takes every interleaving: `workbench explore`."
     )
 

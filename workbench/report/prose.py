@@ -134,13 +134,13 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "",
     width : int, optional
     """
     frame = pd.DataFrame(list(rows), columns=range(len(head)), dtype=object)
-    for k in frame:
+    for k, name in enumerate(head):
         cells = [str(cell) for cell in frame[k]]
         if cells and all(map(is_number, filter(None, cells))):
-            wide = max(max(map(len, cells)), min(len(str(head[k])), 12))
+            wide = max(max(map(len, cells)), min(len(name), 12))
             cells = [cell.rjust(wide) for cell in cells]
         frame[k] = cells
-    frame.columns = pd.Index([str(name) for name in head])
+    frame.columns = pd.Index(list(head))
     return text_table(frame, title, width, units=dict.fromkeys(frame.columns, "1"))
 
 
@@ -241,7 +241,8 @@ def escaped(text: str) -> str:
     """Escape what Markdown would read as more than a character; in one line."""
     text = re.sub(r"([\\`*\[\]<>|&~])", r"\\\1", " ".join(text.split()))
     text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
-    return re.sub(r"^([#+-]|\d+[.)])", r"\\\1", text)
+    text = re.sub(r"^([#+=-])(?=[\s#+=-]|$)", r"\\\1", text)
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", text)
 
 
 def fenced(text: str, language: str = "") -> str:

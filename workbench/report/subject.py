@@ -32,21 +32,27 @@ def design(texts: Iterable[str]) -> Iterator[Block]:
         Designs as they were written.
     """
     texts = list(dict.fromkeys(texts))
-    rows, words = [], {}
+    rows: list[list[str]] = []
+    words: dict[str, str] = {}
     for text in texts:
         parts = designs.PRESETS.get(text, text)
         said = designs.PRESET_SOURCES.get(text, "")
         if len(texts) > 1 or text != parts:
-            rows.append([text, *([parts, said] if text != parts else ["", ""])])
+            rows.append([_spaced(text), *([_spaced(parts), said] if text != parts else ["", ""])])
         words |= _words(parts)
     yield Heading("Designs" if len(texts) > 1 else "Design")
     if len(texts) == 1 and not rows:
-        yield Prose(f"`{texts[0].replace('`', '')}`")
+        yield Prose(escaped(_spaced(texts[0])))
     elif rows:
         shown = [0, 1, 2] if any(row[1] for row in rows) else [0]
         yield table([("design", "is", "after")[k] for k in shown], [[row[k] for k in shown] for row in rows])
     if words:
         yield table(["part", "means"], list(words.items()))
+
+
+def _spaced(parts: str) -> str:
+    """A design as a reader takes it in; the command at the end has it as it is written."""
+    return parts.replace(",", ", ")
 
 
 def _words(parts: str) -> dict[str, str]:
