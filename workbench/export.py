@@ -104,10 +104,12 @@ def export(what: str, wanted: Wanted, *, say: Callable[[str], object] = lambda t
         return from_verdict.report(from_verdict.read(Path(what)), name, again, wanted.hazards, columns)
     if what in batch.notebook_names():
         return _named(what, wanted, say)
+    if wanted.parameters:
+        raise UsageError(f"-p: {what} has been run; give the name of a notebook to have it run with other parameters")
     book = from_notebook.read(Path(what))
     report = _written_up(book, wanted, _read_parameters(Path(what)), (book.path.parent.parent, book.path.parent))
     if wanted.columns == 1 and (made := pictures(report)) and not any(picture.inches < NARROW for picture in made):
-        say(f"no figure of {what} is there for one column: they are drawn when a notebook runs")
+        say(f"no figure of {what} is of one column: none fits, or its run was of an older version")
     return report
 
 

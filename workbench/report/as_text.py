@@ -25,11 +25,20 @@ def as_text(report: Report) -> bytes:
     """
     plain = Report(_folded(report.title), report.blocks)
     parts = [underlined(plain.title, mark="=")]
-    figure = 0
+    figure, drawn = 0, ""
     for block in report.blocks:
-        figure += isinstance(block, Picture)
+        if isinstance(block, Picture):
+            figure, drawn = figure + 1, block.text
+        elif isinstance(block, Verbatim):
+            block = _without(block, drawn)
         parts.append(_folded(_block(block, figure)))
     return ("\n\n".join(part for part in parts if part) + "\n").encode()
+
+
+def _without(printed: Verbatim, drawn: str) -> Verbatim:
+    """Leave out what the figure above says already, as text."""
+    told = set(drawn.split("\n\n"))
+    return Verbatim("\n\n".join(part for part in printed.text.strip("\n").split("\n\n") if part not in told))
 
 
 def _folded(text: str) -> str:

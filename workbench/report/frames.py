@@ -28,10 +28,10 @@ class _Tables(HTMLParser):
         elif self.depth and tag in ("thead", "tbody"):
             self.in_head = tag == "thead"
         elif self.depth and tag == "tr":
-            self._end_cell()
+            self.end_cell()
             self.tables[-1].append([])
         elif self.depth and tag in ("td", "th") and self.tables[-1]:
-            self._end_cell()
+            self.end_cell()
             said = dict(attrs)
             self.spans = _span(said.get("colspan")), _span(said.get("rowspan"))
             self.cell = []
@@ -40,11 +40,11 @@ class _Tables(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag in ("td", "th", "tr"):
-            self._end_cell()
+            self.end_cell()
         elif tag in ("style", "script"):
             self.silent = False
         elif tag == "table" and self.depth:
-            self._end_cell()
+            self.end_cell()
             self.depth -= 1
             self.in_head = False
 
@@ -56,7 +56,8 @@ class _Tables(HTMLParser):
         elif not self.depth:
             self.outside += data
 
-    def _end_cell(self) -> None:
+    def end_cell(self) -> None:
+        """Keep the cell that is open, if any."""
         if self.cell is not None and self.tables and self.tables[-1]:
             text = " ".join("".join(self.cell).split())
             self.tables[-1][-1].append((text, *self.spans, self.in_head))
@@ -83,6 +84,7 @@ def tables(html: str) -> list[Table] | None:
     parser = _Tables()
     parser.feed(html)
     parser.close()
+    parser.end_cell()
     title = " ".join(parser.outside.split())
     found = [made for rows in parser.tables if (made := _table(rows)).head]
     return [Table(found[0].head, found[0].rows, title), *found[1:]] if found else None

@@ -181,7 +181,7 @@ def _hazards(frame: pd.DataFrame) -> Iterator[Block]:
     ]
     yield Heading("Hazards that were met")
     if rows:
-        yield table(["hazard", "under", "times, at most", "it is met when"], rows)
+        yield table(["hazard", "under", "times", "it is met when"], rows)
     yield Prose(
         f"{'No other' if rows else 'None'} was counted in these runs; each shows one order of events. "
         "That a hazard can't come about takes every interleaving: `workbench explore`."

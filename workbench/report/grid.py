@@ -91,7 +91,7 @@ def plotted(grid: Grid, scenario: str, metrics: Sequence[str], columns: int) -> 
     named = grid.frame["design"].nunique() > 1 or not told
     frame = grid.frame.assign(run=[_line(row, told, named) for row in grid.frame.to_dict("records")])
     if frame[HUE].nunique() > MOST_LINES:
-        yield Prose(f"{frame['hue'].nunique()} lines are too many for a figure: export fewer runs.")
+        yield Prose(f"{frame[HUE].nunique()} lines are too many for a figure: export fewer runs.")
         return
     if x:
         frame[AT] = [one[x] for one in frame["set"]]

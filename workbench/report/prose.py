@@ -10,8 +10,10 @@ from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
 from workbench.tables import COLUMNS, text_table
+from workbench.usage import layout
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+_PROSE = 24  # columns that a column of prose needs
 _NARROWEST = 20  # columns: lists within lists are not indented beyond what leaves so much
 
 
@@ -76,9 +78,8 @@ def to_text(text: str, width: int = COLUMNS) -> str:
     return _blocks(SyntaxTreeNode(_MARKDOWN.parse(text)), width)
 
 
-def _blocks(node: SyntaxTreeNode, width: int) -> str:
-    """Blocks with a blank line between them, but for the items of a list that is written without."""
-    return "\n\n".join(filter(None, (_block(child, width) for child in node.children)))
+def _blocks(node: SyntaxTreeNode, width: int, gap: str = "\n\n") -> str:
+    return gap.join(filter(None, (_block(child, width) for child in node.children)))
 
 
 def _block(node: SyntaxTreeNode, width: int) -> str:
@@ -98,22 +99,23 @@ def _block(node: SyntaxTreeNode, width: int) -> str:
     return filled(_inline(node), width)
 
 
-def _behind(first: str, others: str, node: SyntaxTreeNode, width: int) -> str:
+def _behind(first: str, others: str, node: SyntaxTreeNode, width: int, gap: str = "\n\n") -> str:
     """Blocks behind a mark."""
     if width - len(first) < _NARROWEST:
-        return _blocks(node, width)
-    lines = _blocks(node, width - len(first)).split("\n")
+        return _blocks(node, width, gap)
+    lines = _blocks(node, width - len(first), gap).split("\n")
     return "\n".join(((others if k else first) + line).rstrip() for k, line in enumerate(lines))
 
 
 def _list(node: SyntaxTreeNode, width: int) -> str:
     start = int(node.attrs.get("start", 1))
+    loose = any(not child.hidden for item in node.children for child in item.children if child.type == "paragraph")
+    gap = "\n\n" if loose else "\n"
     items = []
     for k, item in enumerate(node.children):
         mark = f"{start + k}. " if node.type == "ordered_list" else "- "
-        items.append(_behind(mark, " " * len(mark), item, width) or mark.strip())
-    loose = any(not child.hidden for item in node.children for child in item.children if child.type == "paragraph")
-    return ("\n\n" if loose else "\n").join(items)
+        items.append(_behind(mark, " " * len(mark), item, width, gap) or mark.strip())
+    return gap.join(items)
 
 
 def _table(node: SyntaxTreeNode, width: int) -> str:
@@ -133,20 +135,35 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "",
     title : str, optional
     width : int, optional
     """
-    frame = pd.DataFrame(list(rows), columns=range(len(head)), dtype=object)
-    for k, name in enumerate(head):
-        cells = [str(cell) for cell in frame[k]]
-        if cells and all(map(is_number, filter(None, cells))):
-            wide = max(max(map(len, cells)), min(len(name), 12))
-            cells = [cell.rjust(wide) for cell in cells]
-        frame[k] = cells
-    frame.columns = pd.Index(list(head))
-    return text_table(frame, title, width, units=dict.fromkeys(frame.columns, "1"))
+    cells = [[row[k] for row in rows] for k in range(len(head))]
+    names = list(head)
+    for k, own in enumerate(cells):
+        if own and all(map(is_number, filter(None, own))):
+            wide = max(max(map(len, own)), min(len(names[k]), 12))
+            cells[k] = [cell.rjust(wide) for cell in own]
+            names[k] = names[k].rjust(wide)
+    others = sum(max(map(len, [name, *own])) + 2 for name, own in zip(names[:-1], cells[:-1], strict=True))
+    longest = max(map(len, [names[-1], *cells[-1]]))
+    if longest > width - others >= _PROSE:
+        return _with_prose(names, cells, title, width)
+    frame = pd.DataFrame(dict(enumerate(cells)), dtype=object)
+    frame.columns = pd.Index(names)
+    return text_table(frame, title, width, units=dict.fromkeys(names, "1"))
+
+
+def _with_prose(names: Sequence[str], cells: Sequence[Sequence[str]], title: str, width: int) -> str:
+    """Give the last column what the others leave."""
+    rules = ["-" * max(map(len, [name, *own])) for name, own in zip(names, cells, strict=True)]
+    rules[-1] = "-" * (width - sum(len(rule) + 2 for rule in rules[:-1]))
+    lines = layout([names, rules, *zip(*cells, strict=True)], width=width)
+    return "\n\n".join([*[filled(title, width)] * bool(title), "\n".join(line.rstrip() for line in lines)])
 
 
 def is_number(text: str) -> bool:
     """Whether a cell is a number, with or without a unit, or one that is missing."""
-    return re.fullmatch(r"[-+−]?[\d.,]+(e[-+]?\d+)?\s?(%|[a-zA-Zµ]{0,3}(/s)?)|-|nan|inf", text.strip()) is not None
+    return (
+        re.fullmatch(r"[-+−]?[\d.,]+(e[-+]?\d+)?\s?(%|[a-zµ]{0,3}(/s)?)|-|nan|-?inf", text.strip().lower()) is not None
+    )
 
 
 def _inline(node: SyntaxTreeNode) -> str:

@@ -32,22 +32,24 @@ def design(texts: Iterable[str]) -> Iterator[Block]:
         Designs as they were written.
     """
     texts = list(dict.fromkeys(texts))
-    rows: list[list[str]] = []
     words: dict[str, str] = {}
     for text in texts:
-        parts = designs.PRESETS.get(text, text)
-        said = designs.PRESET_SOURCES.get(text, "")
-        if len(texts) > 1 or text != parts:
-            rows.append([_spaced(text), *([_spaced(parts), said] if text != parts else ["", ""])])
-        words |= _words(parts)
+        words |= _words(designs.PRESETS.get(text, text))
     yield Heading("Designs" if len(texts) > 1 else "Design")
-    if len(texts) == 1 and not rows:
-        yield Prose(escaped(_spaced(texts[0])))
-    elif rows:
-        shown = [0, 1, 2] if any(row[1] for row in rows) else [0]
-        yield table([("design", "is", "after")[k] for k in shown], [[row[k] for k in shown] for row in rows])
+    named = [[text, _preset(text)] for text in texts]
+    if any(said for _, said in named):
+        yield table(["design", "is"], [[_spaced(text), said] for text, said in named])
+    else:
+        yield Prose("\n".join(f"- {escaped(_spaced(text))}" for text in texts))
     if words:
         yield table(["part", "means"], list(words.items()))
+
+
+def _preset(text: str) -> str:
+    """What a preset stands for, and whose it is; empty for a design in parts."""
+    if text not in designs.PRESETS:
+        return ""
+    return f"{_spaced(designs.PRESETS[text])} ({designs.PRESET_SOURCES[text]})"
 
 
 def _spaced(parts: str) -> str:
