@@ -96,7 +96,7 @@ def save_all(folder):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
 
 
 def other_process(folder, tmp_path, **environment):
@@ -122,7 +122,7 @@ def test_same_bytes_in_this_process_and_in_another(tmp_path):
     with matplotlib.rc_context({"lines.linewidth": 7, "font.size": 20, "axes.grid": False}):
         save_all(tmp_path / "b")
     first = contents(tmp_path / "a")
-    assert len(first) == 4 * 11
+    assert len(first) == 4 * 11 + 3 * 4  # four are wide, and fit one column too
     assert contents(tmp_path / "b") == first
     strange = {
         "TZ": "Pacific/Chatham",
@@ -154,9 +154,10 @@ def test_provenance_is_read_back(tmp_path):
     )
     fig, text = charts.lines(points(), "qd", "iops", caption=CAPTION)
     paths = charts.save(fig, "f", tmp_path, text, made_by, sources=["data/x.csv"])
-    assert [path.name for path in paths] == ["f.svg", "f.pdf", "f.png", "f.txt"]
+    names = ["f.svg", "f.pdf", "f.png", "f.txt"]
+    assert [str(path.relative_to(tmp_path)) for path in paths] == [*names, *(f"one-column/{n}" for n in names[:3])]
     wanted = {**{k: v for k, v in made_by.items() if k != "python"}, "sources": ["data/x.csv"]}
-    for path in paths[:3]:
+    for path in paths[:3] + paths[4:]:
         assert charts.read_provenance(path) == wanted
     bare = tmp_path / "bare.png"
     charts.Image.new("L", (1, 1)).save(bare)
@@ -194,6 +195,22 @@ def test_a_long_line_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="figure name"):
         charts.save(fig, "../f", tmp_path / "out", text, provenance())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wide_figure_comes_in_one_column_too(tmp_path):
+    """From the same data, the panels below each other; where it can't be so narrow, no old one stays."""
+    df = pd.concat([points().assign(size=size) for size in (4, 64)])
+    fig, text = charts.lines(df, "qd", "iops", panels="size", caption=CAPTION)
+    charts.save(fig, "f", tmp_path, text, provenance())
+    with charts.Image.open(tmp_path / "f.png") as wide, charts.Image.open(tmp_path / "one-column" / "f.png") as narrow:
+        assert (wide.width, narrow.width) == (1440, 700)
+        assert narrow.height > wide.height
+    upper, lower = fig.narrow().axes
+    assert upper.get_position().y0 > lower.get_position().y1 and upper.get_position().x0 == lower.get_position().x0
+    many = [{"actor": f"actor {k}", "step": "s", "state": "clean"} for k in range(8)]
+    fig, text = charts.space_time(many, caption=CAPTION)
+    charts.save(fig, "f", tmp_path, text, provenance())
+    assert [path.name for path in tmp_path.rglob("*")].count("f.svg") == 1
 
 
 def test_a_failed_save_leaves_the_old_files(tmp_path, monkeypatch):

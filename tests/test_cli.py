@@ -18,7 +18,7 @@ import verdicts
 from verdicts import reached, verdict
 
 import workbench
-from workbench import batch, cli, designs, hazards, results, traces
+from workbench import batch, charts, cli, designs, hazards, results, traces
 from workbench.counterexample import as_columns
 from workbench.mm.registers import COUNTERS
 from workbench.simulate import SCENARIOS, ConservationError
@@ -446,7 +446,7 @@ def test_matrix_in_every_form(command, small_matrix, tmp_path):
     assert list(found["designs"]) == ["v4.17"] and set(found["designs"]["v4.17"]["hazards"]) == set(verdicts.HAZARDS)
     kinds = ("pdf", "png", "svg", "txt")
     wanted = {f"decision_{name}.{kind}" for name in ("matrix", "criteria") for kind in kinds}
-    assert set(os.listdir(tmp_path / "new")) == wanted | {"decision_matrix.md"}
+    assert set(os.listdir(tmp_path / "new")) == wanted | {"decision_matrix.md", charts.ONE_COLUMN}
 
 
 @pytest.mark.parametrize(
@@ -505,7 +505,7 @@ def test_version(command):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "a command is needed: list, simulate, explore, matrix, run, figures, trace"),
+        ([], "a command is needed: list, simulate, explore, matrix, run, figures, export, trace, kernel"),
         (["trace"], "workbench trace: a command is needed: show, capture, import"),
         (["simulat"], "no 'simulat': did you mean 'simulate'"),
         (["trace", "improt"], "no 'improt': did you mean 'import'"),

@@ -28,12 +28,18 @@ LAYERS = [
     {"steps", "clock", "verdict", "search", "replay", "scheduled", "bulk", "simulate", "explore"},
     {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare", "false_pins", "touched"},
     {"kernel"},
-    {"usage", "batch", "cli_explore", "cli_kernel", "cli_schedule", "cli"},
+    {"usage", "batch", "report", "export", "cli_explore", "cli_export", "cli_kernel", "cli_schedule", "cli"},
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 CONDA_NAMES = {"tree-sitter": "tree_sitter"}
-IMPORT_NAMES = {"ipython": "IPython", "pillow": "PIL", "tree-sitter": "tree_sitter", "tree-sitter-c": "tree_sitter_c"}
+IMPORT_NAMES = {
+    "ipython": "IPython",
+    "markdown-it-py": "markdown_it",
+    "pillow": "PIL",
+    "tree-sitter": "tree_sitter",
+    "tree-sitter-c": "tree_sitter_c",
+}
 NOT_IMPORTED = {
     "ipykernel": "started by name",
     "ipywidgets": "for notebooks of the users' own",

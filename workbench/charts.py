@@ -5,6 +5,7 @@ matplotlib's own defaults, its own fonts and the rules below, whatever the user'
 locale or screen, so that it comes out byte for byte the same when it is made again.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -50,6 +51,7 @@ from workbench.verdict import TraceStep
 WIDTHS = {"one": 3.5, "two": 7.2}  # inches: a single column of a page, or both
 DPI = 200
 FORMATS = ("svg", "pdf", "png")
+ONE_COLUMN = "one-column"  # folder beside wide figures: the same figures, of the width "one"
 
 
 class Style(NamedTuple):
@@ -172,8 +174,27 @@ _settings = matplotlib.rc_context(_RC)
 class Chart(Figure):
     """A figure that JupyterLab shows by itself, without pyplot."""
 
+    narrow: Callable[[], "Chart"] | None = None
+    """Draws a wide figure again, of one column's width."""
+
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         return _render(self, "png"), {"width": round(self.get_figwidth() * 120)}
+
+
+Helper = Callable[..., tuple[Chart, str]]
+
+
+def _in_both_widths(helper: Helper) -> Helper:
+    """Have a wide figure remember how it was made, so that `save` can draw it for one column too."""
+
+    @functools.wraps(helper)
+    def draw(*args: Any, **settings: Any) -> tuple[Chart, str]:
+        fig, text = helper(*args, **settings)
+        if settings.get("size", "two") == "two":
+            fig.narrow = lambda: helper(*args, **{**settings, "size": "one"})[0]
+        return fig, text
+
+    return draw
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -344,7 +365,10 @@ def _margins(fig: Figure, ax: Axes) -> np.ndarray:
 
 
 def _arrange(fig: Figure, axes: Sequence[Axes], height: float, legend: Legend | None = None) -> None:
-    """Place title, axes in a row, legend and caption so that none overlaps; the figure grows downwards."""
+    """Place title, axes, legend and caption so that none overlaps; the figure grows downwards.
+
+    Axes stand in a row, or below each other in a narrow figure.
+    """
     width = fig.get_figwidth()
     title, note = (next(t for t in fig.texts if t.get_gid() == gid) for gid in ("title", "caption"))
     top = _extent(fig, title)[1] + _PAD if title.get_text() else 0.0
@@ -353,10 +377,14 @@ def _arrange(fig: Figure, axes: Sequence[Axes], height: float, legend: Legend | 
     side, under = (side + 2 * _PAD, 0.0) if beside and legend else (0.0, below)
     foot = _extent(fig, note)[1] + 2 * _PAD
     under += 2 * _PAD if under else 0.0
+    stacked = not beside and len(axes) > 1
     for _ in range(3):  # ticks, and so the margins, depend on the size of the axes
         margins = np.array([_margins(fig, ax) for ax in axes])
         each = (width - 2 * _PAD - side - margins[:, :2].sum() - 3 * _PAD * (len(axes) - 1)) / len(axes)
         up, down = margins[:, 3].max(), margins[:, 2].max()
+        if stacked:
+            total = _stack(fig, axes, margins, height, above=top, below=foot + under)
+            continue
         total = _PAD + top + up + max(height, below if beside else 0) + down + under + foot + _PAD
         fig.set_size_inches(width, total)
         x, y = _PAD, foot + under + down
@@ -369,6 +397,22 @@ def _arrange(fig: Figure, axes: Sequence[Axes], height: float, legend: Legend | 
         legend.set_bbox_to_anchor(((width - side + _PAD) / width, (y + height) / total))
     elif legend:
         legend.set_bbox_to_anchor((_PAD / width, (foot + below) / total))
+
+
+def _stack(
+    fig: Figure, axes: Sequence[Axes], margins: np.ndarray, height: float, *, above: float, below: float
+) -> float:
+    """Place axes below each other, of one width; returns the height of the figure."""
+    width = fig.get_figwidth()
+    left, right, *_ = margins.max(axis=0)
+    total = below + above + 2 * _PAD + len(axes) * height + margins[:, 2:].sum() + 2 * _PAD * (len(axes) - 1)
+    fig.set_size_inches(width, total)
+    y = total - above - _PAD
+    for ax, (_, _, down, up) in zip(axes, margins, strict=True):
+        y -= up + height
+        ax.set_position(((_PAD + left) / width, y / total, (width - 2 * _PAD - left - right) / width, height / total))
+        y -= down + 2 * _PAD
+    return total
 
 
 def _legend(fig: Figure, handles: Sequence[Any]) -> Legend | None:
@@ -490,16 +534,21 @@ def _line_figure(
         _ticks(ax, "y", _drawn(axes, "y"), y[1], y[2], size == "one" or len(parts) > 1)
         if not y[2]:
             ax.set_ylim(bottom=min(0, ax.get_ylim()[0]) if ax.dataLim.y0 < 0 else 0)
-    axes[0].set_ylabel(y[0])
+    stacked = size == "one"
+    for ax in axes if stacked else axes[:1]:
+        ax.set_ylabel(y[0])
     low, high = min(ax.get_ylim()[0] for ax in axes), max(ax.get_ylim()[1] for ax in axes)
     for ax in axes:
         ax.set_ylim(low, high)
-        ax.tick_params(labelleft=ax is axes[0])
+        ax.tick_params(labelleft=stacked or ax is axes[0])
+        if stacked and ax is not axes[-1]:
+            ax.set_xlabel("")
     legend = _legend(fig, [_handle(name, style) for name, (style, _) in everyone.items()])
-    _arrange(fig, axes, 2.3 if size == "two" else 1.9, legend)
+    _arrange(fig, axes, 2.3 if size == "two" else 1.9 if len(axes) == 1 else 1.4, legend)
     return fig
 
 
+@_in_both_widths
 @_settings
 def lines(
     df: pd.DataFrame,
@@ -537,7 +586,8 @@ def lines(
     band_name : str, optional
         What the band is, such as ``95 % over 10 seeds``; by default its columns are named. Joins the caption.
     panels : str, optional
-        Column by which the figure falls into panels side by side: numbers in their order, names in the frame's.
+        Column by which the figure falls into panels side by side, or below each other in a narrow one: numbers in
+        their order, names in the frame's.
     title, xlabel, ylabel : str, optional
         Labels come from `workbench.results.UNITS` where they are not given.
     xunit, yunit : str, optional
@@ -726,6 +776,7 @@ def _pivot(
     return text_table(frame, heading)
 
 
+@_in_both_widths
 @_settings
 def steps(
     df: pd.DataFrame,
@@ -865,6 +916,7 @@ def percentile(values: np.ndarray, counts: np.ndarray, share: int) -> float:
     return float(values[np.searchsorted(np.cumsum(counts) * 10000, total * share)])
 
 
+@_in_both_widths
 @_settings
 def ccdf(
     samples: Mapping[str, Any],
@@ -974,6 +1026,7 @@ def _above(values: np.ndarray, counts: np.ndarray, grid: int = 200) -> tuple[np.
     return x[new], y[new]
 
 
+@_in_both_widths
 @_settings
 def bars(
     df: pd.DataFrame,
@@ -1077,6 +1130,7 @@ def _bar_table(
     return text_table(frame, ylabel, units=dict.fromkeys(frame.columns[1:], yunit))
 
 
+@_in_both_widths
 @_settings
 def space_time(
     events: Iterable[Mapping[str, Any] | TraceStep] | pd.DataFrame,
@@ -1183,6 +1237,7 @@ def _state_colours(states: Iterable[str]) -> dict[str, str]:
     return found
 
 
+@_in_both_widths
 @_settings
 def matrix(
     table: pd.DataFrame,
@@ -1319,10 +1374,13 @@ def save(
 ) -> list[Path]:
     """Write a figure as SVG, PDF and PNG, with its text sibling; all of them or, where it fails, none.
 
+    A wide figure (7.2 in) is drawn again for one column (3.5 in), from the same data, into the folder `ONE_COLUMN`
+    beside it; where it does not fit so narrow a column, that is left out.
+
     Parameters
     ----------
     fig : Figure
-        As a helper of this module made it.
+        As a helper of this module made it. What was changed by hand since, the narrow one does not show.
     name : str
         Of the files, without suffix: lower-case letters, digits, hyphens, underscores.
     folder : path
@@ -1339,7 +1397,7 @@ def save(
     Returns
     -------
     list of Path
-        ``.svg``, ``.pdf``, ``.png``, ``.txt``.
+        ``.svg``, ``.pdf``, ``.png``, ``.txt``; then the narrow ones, where there are such.
 
     Raises
     ------
@@ -1360,14 +1418,29 @@ def save(
         "pdf": {"Title": name, "Subject": told, "CreationDate": None},
         "png": {"Title": name, "Description": told},
     }
-    contents = {kind: _render(fig, kind, metadata[kind]) for kind in FORMATS}
-    contents["txt"] = whole.encode()
+    contents = {f"{name}.{kind}": _render(fig, kind, metadata[kind]) for kind in FORMATS}
+    contents[f"{name}.txt"] = whole.encode()
+    if (narrow := _narrow(fig)) is not None:
+        contents |= {f"{ONE_COLUMN}/{name}.{kind}": _render(narrow, kind, metadata[kind]) for kind in FORMATS}
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ONE_COLUMN if narrow is not None else folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as aside:
-        for kind, content in contents.items():
-            (Path(aside) / kind).write_bytes(content)
-        return [(Path(aside) / kind).replace(folder / f"{name}.{kind}") for kind in contents]
+        for k, content in enumerate(contents.values()):
+            (Path(aside) / str(k)).write_bytes(content)
+        if narrow is None:  # there may be one of an earlier figure
+            for kind in FORMATS:
+                (folder / ONE_COLUMN / f"{name}.{kind}").unlink(missing_ok=True)
+        return [(Path(aside) / str(k)).replace(folder / file) for k, file in enumerate(contents)]
+
+
+def _narrow(fig: Figure) -> Chart | None:
+    """Draw a figure again for one column; None if it is narrow already, or does not fit."""
+    if not isinstance(fig, Chart) or fig.narrow is None:
+        return None
+    try:
+        return fig.narrow()
+    except ValueError:  # too many lanes, or columns
+        return None
 
 
 def _footer(made_by: Mapping[str, Any], cited: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from workbench.cli_explore import add_explore, add_matrix
+from workbench.cli_export import add_export
 from workbench.cli_kernel import add_kernel
 from workbench.cli_schedule import counterexample
 from workbench.errors import UsageError, nearest
@@ -154,6 +155,7 @@ def _parser() -> Parser:
     add_matrix(add)
     _add_run(add)
     _add_figures(add)
+    add_export(add)
     _add_trace(add)
     add_kernel(add)
     return parser
