@@ -26,8 +26,8 @@ LAYERS = [
     {"trackers"},
     {"user_tracker", "designs", "scenarios", "hazards"},
     {"steps", "clock", "verdict", "search", "replay", "scheduled", "bulk", "simulate", "explore"},
-    {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare", "false_pins"},
-    {"usage", "batch", "cli_explore", "cli_schedule", "cli"},
+    {"results", "sweep.store", "tables", "counterexample", "charts", "matrix", "anchors", "compare", "false_pins"},
+    {"usage", "batch", "sweep", "cli_explore", "cli_schedule", "cli_sweep", "cli"},
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

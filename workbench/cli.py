@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from workbench.cli_explore import add_explore, add_matrix
 from workbench.cli_schedule import counterexample
-from workbench.errors import UsageError, nearest
+from workbench.cli_sweep import add_results, add_sweep
+from workbench.errors import BatchError, UsageError, nearest
 from workbench.usage import (
     INDENT,
     SEED,
@@ -100,7 +101,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from workbench.batch import NotebookError
     from workbench.simulate import ConservationError
 
-    return NotebookError, ConservationError
+    return NotebookError, ConservationError, BatchError
 
 
 def _complain(error: object, status: int) -> int:
@@ -138,6 +139,8 @@ def _parser() -> Parser:
     add_matrix(add)
     _add_run(add)
     _add_figures(add)
+    add_sweep(add)
+    add_results(add)
     _add_trace(add)
     return parser
 
