@@ -32,7 +32,7 @@ POLL_S = 0.1
 # Its standard input ends when the process that started it does, even by SIGKILL; the kernel then follows its parent.
 _CHILD = """
 import json, os, sys, threading
-threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
 import papermill
 bar = {"bar_format": "{n_fmt}/{total_fmt}", "mininterval": 0, "miniters": 1}
 papermill.execute_notebook(**json.loads(sys.argv[1]), progress_bar=bar)

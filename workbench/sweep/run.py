@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import tempfile
 from collections import deque
@@ -27,6 +28,7 @@ HANDFUL_S = 0.5
 MOST_AT_ONCE = 200
 AHEAD = 2  # handfuls for each thread of a worker: one under way, one waiting
 CONNECT_S = 10
+_ADDRESS = re.compile(r"(?:(?:tcp|tls|ws|wss)://)?(?:[^\s/:]+|\[[^\s/]+\]):([0-9]{1,5})/?")
 NO_WORKER_S = 60.0
 """So long a batch waits for the first worker, or for another when all are gone."""
 
@@ -103,12 +105,16 @@ def sweep(
         raise UsageError(f"jobs={jobs}: " + ("a scheduler has workers of its own" if scheduler else "1 or more"))
     batch = spec.read(source, allow=allow, cost_table=cost_table)
     start = monotonic()
-    with Store(out or Path("results") / batch.name) as store:
+    with ExitStack() as stack:
+        client = stack.enter_context(_connected(scheduler)) if scheduler else None
+        store = stack.enter_context(Store(out or Path("results") / batch.name))
         done = {p.key for p in batch.points if p.key in store.done and (not p.notebook or store.has_report(p.key))}
         store.keep_batch(batch.name, _told(batch))
         todo = [make(point, batch) for point in batch.points if point.key not in done]
-        with Progress(len(batch.points), len(done), stream or sys.stderr) as progress:
-            failures = _Run(batch, store, progress, todo).all(jobs, scheduler) if todo else []
+        if todo and client is None:
+            client = stack.enter_context(_local(min(jobs or os.cpu_count() or 1, len(todo)), bool(batch.notebook)))
+        progress = stack.enter_context(Progress(len(batch.points), len(done), stream or sys.stderr))
+        failures = _Run(batch, store, progress, todo).all(client) if todo else []
     return Summary(
         name=batch.name,
         store=store.folder,
@@ -141,16 +147,9 @@ class _Run:
         self.threads = 0
         self.looked = self.seen_worker = -math.inf
 
-    def all(self, jobs: int | None, scheduler: str | None) -> list[dict[str, Any]]:
+    def all(self, client: Any) -> list[dict[str, Any]]:
         """Run to the end; gives the failures."""
-        jobs = min(jobs or os.cpu_count() or 1, len(self.waiting))
-        with ExitStack() as stack:
-            if not scheduler:
-                stack.enter_context(worker.in_this_process(0 if self.batch.notebook else jobs))
-            client = stack.enter_context(_client(jobs, scheduler))
-            stack.enter_context(client.as_current())
-            if not scheduler:
-                stack.callback(worker.stop)  # before the cluster closes: it waits for its threads
+        with client.as_current():
             while self.waiting or self.alone or self.flying:
                 self._look_for_workers(client)
                 self._send(client)
@@ -273,26 +272,49 @@ class _Run:
 
 
 @contextmanager
-def _client(jobs: int, scheduler: str | None) -> Iterator[Any]:
-    """Connect to a scheduler; or start one, with workers that are threads here and have processes beside them."""
-    import dask
-    from distributed import Client, LocalCluster
-
-    # dask.config would have files of the user's decide; what matters is said here.
-    settings = {"distributed.comm.timeouts.connect": CONNECT_S, "temporary-directory": tempfile.gettempdir()}
+def _local(jobs: int, notebooks: bool) -> Iterator[Any]:
+    """Start a cluster whose workers are threads here; what they run is in processes beside them."""
     with ExitStack() as stack:
-        stack.enter_context(_quiet("distributed", "tornado"))
-        stack.enter_context(dask.config.set(settings))
-        if scheduler:
-            cluster = None
-            client = _connected(Client, scheduler)
-        else:
-            local = {"n_workers": jobs, "threads_per_worker": 1, "processes": False, "protocol": "inproc://"}
-            quiet = {"memory_limit": 0, "dashboard_address": None, "silence_logs": False}
-            cluster = stack.enter_context(LocalCluster(**local, **quiet))
-            client = Client(cluster, set_as_default=False)
+        stack.enter_context(worker.in_this_process(0 if notebooks else jobs))
+        from distributed import Client, LocalCluster  # while the processes start
+
+        stack.enter_context(_settings())
+        how = {"n_workers": jobs, "threads_per_worker": 1, "processes": False, "protocol": "inproc://"}
+        cluster = LocalCluster(**how, memory_limit=0, dashboard_address=None, silence_logs=False)
+        client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
+        stack.callback(worker.stop)  # before the cluster closes, which waits for its threads
+        yield client
+
+
+@contextmanager
+def _connected(scheduler: str) -> Iterator[Any]:
+    """Connect to a scheduler that runs already."""
+    from distributed import Client
+
+    example = "such as tcp://10.0.0.5:8786"
+    form = _ADDRESS.fullmatch(scheduler)
+    if not form or int(form[1]) >= 1 << 16:
+        raise UsageError(f"--scheduler {scheduler}: an address with a port is needed, {example}")
+    with _settings():
+        try:
+            client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UsageError(f"--scheduler {scheduler}: can't be reached ({reason}); {example}") from None
         with client:
             yield client
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Have Dask say nothing: what matters of it becomes one line; and leave nothing in the working directory."""
+    import dask
+
+    with (
+        _quiet("distributed", "tornado"),
+        dask.config.set({"distributed.comm.timeouts.connect": CONNECT_S, "temporary-directory": tempfile.gettempdir()}),
+    ):
+        yield
 
 
 @contextmanager
@@ -307,14 +329,6 @@ def _quiet(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _connected(client: Any, scheduler: str) -> Any:
-    try:
-        return client(scheduler, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"--scheduler {scheduler}: can't be reached ({reason}); such as tcp://10.0.0.5:8786") from None
 
 
 def _address(client: Any) -> str:
