@@ -90,7 +90,7 @@ def add_results(add: Add) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="only rows in which this holds; also !=, <, <=, >, >= (in quotes); NAME is a column or a parameter",
+        help="only rows in which this holds; also !=, <, <=, >, >= (in quotes); NAME is a parameter or a column",
     )
     parser.add_argument(
         "--against",

@@ -30,7 +30,7 @@ def load(path: str, batch: str | None = None, where: Iterable[str] = ()) -> pd.D
     batch : str, optional
         Name of a batch: only its points.
     where : iterable of str
-        ``NAME=VALUE``, or with ``!=``, ``<``, ``<=``, ``>``, ``>=``; NAME is a column or a parameter. All have to hold.
+        ``NAME=VALUE``, or with ``!=``, ``<``, ``<=``, ``>``, ``>=``; NAME is a parameter or a column. All have to hold.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def _holds(frame: pd.DataFrame, text: str) -> pd.Series:
     if not found:
         raise UsageError(f"--where {text}: NAME=VALUE is needed, or with !=, <, <=, >, >=")
     name, sign, value = found.groups()
-    column = frame[column_of(frame, name, f"--where {text}")]
+    column = frame[column_of(frame, name, f"--where {text}", parameters_first=True)]
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         try:
             return _SIGNS[sign](column, float(value)) & column.notna()
@@ -65,15 +65,16 @@ def _holds(frame: pd.DataFrame, text: str) -> pd.Series:
     return _SIGNS[sign](column.astype(str), value)
 
 
-def column_of(frame: pd.DataFrame, name: str, what: str) -> str:
-    """Find a column by its name, or that of a parameter without the ``set.``.
+def column_of(frame: pd.DataFrame, name: str, what: str, parameters_first: bool = False) -> str:
+    """Find a column by its name, or that of a parameter without the ``set.``; some counters are called as parameters.
 
     Raises
     ------
     UsageError
         There is none; the message names the nearest.
     """
-    for column in (name, f"{SETS}{name}"):
+    names = [name, f"{SETS}{name}"]
+    for column in reversed(names) if parameters_first else names:
         if column in frame.columns:
             return column
     known = {str(c).removeprefix(SETS) for c in frame.columns}
@@ -134,7 +135,7 @@ def points(frame: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Parameters without the ``set.``.
+        Parameters without the ``set.``, unless a metric has that name.
     """
     named = [column_of(frame, name, f"--columns {name}") for name in columns]
     keys = [name for name in _NAMES if _varies(frame[name])] or ["design"]
@@ -143,7 +144,7 @@ def points(frame: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
         measured = [name for name in results.UNITS if frame[name].notna().any()]
         named = ([name for name in measured if _varies(frame[name])] or measured)[:_SHOWN]
     chosen = frame[[*(key for key in keys if key not in named), *named]]
-    return chosen.rename(columns=lambda name: str(name).removeprefix(SETS))
+    return chosen.rename(columns={c: c[len(SETS) :] for c in chosen if c[len(SETS) :] not in chosen and SETS in c})
 
 
 def _varies(column: pd.Series) -> bool:

@@ -117,12 +117,13 @@ def read(
     try:
         text = path.read_bytes().decode("utf-8")
         document = tomllib.loads(text)
+        where = lines.positions(text, document)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = str(error).partition("\n")[0] or "nested too deeply"
         raise UsageError(f"{path}: not TOML: {reason}") from None
-    return _Spec(str(path), document, lines.positions(text, document), allow, cost_table).batch()
+    return _Spec(str(path), document, where, allow, cost_table).batch()
 
 
 class _Spec:
