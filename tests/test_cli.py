@@ -565,7 +565,7 @@ def test_figures_take_their_defaults(command, notebooks, monkeypatch):
     asked = []
     monkeypatch.setattr(batch, "run_all", lambda *words, **settings: asked.append((words, settings)) or [])
     assert command("figures") == ""
-    assert asked == [((False, len(os.sched_getaffinity(0)), Path("figures")), {"warm": cli._warm})]
+    assert asked == [((False, len(os.sched_getaffinity(0)), Path("figures")), {"warm": cli._warm_aside})]
 
 
 def test_a_notebook_that_fails_and_one_that_is_interrupted(command, notebooks, monkeypatch, capsys):
@@ -593,6 +593,26 @@ def test_each_kind_of_tracker_is_compiled_once(monkeypatch, capsys):
     monkeypatch.setattr("workbench.accelerate.JIT_ENABLED", False)
     cli._warm()
     assert len(ran) == len(kinds)
+
+
+def test_compiling_is_another_process(monkeypatch):
+    monkeypatch.setattr(cli, "_warm", _not_here)
+    monkeypatch.setenv("PARENT", str(os.getpid()))
+    cli._warm_aside()
+
+
+def _not_here():
+    assert os.getpid() != int(os.environ["PARENT"])
+
+
+def test_compiling_that_fails_is_told(monkeypatch):
+    monkeypatch.setattr(cli, "_warm", _die)
+    with pytest.raises(ChildProcessError, match="exit status 7"):
+        cli._warm_aside()
+
+
+def _die():
+    os._exit(7)
 
 
 # ---- trace

@@ -1252,7 +1252,8 @@ def matrix(
 
 def _edges(texts: pd.DataFrame, width: float, wide: bool) -> np.ndarray:
     """Edges of the columns: all alike; or, of words, with more room for what is longer."""
-    longest = np.array([texts[name].astype(str).str.len().max() for name in texts.columns])
+    heads = [1.6 * max(map(len, str(name).split())) for name in texts.columns]  # bold, and not to touch the next
+    longest = np.maximum(heads, [texts[name].astype(str).str.len().max() for name in texts.columns])
     share = np.clip(longest, 9, 24) if wide else np.ones(len(longest))
     return np.concatenate([[0.0], np.cumsum(share)]) * width / share.sum()
 

@@ -601,11 +601,22 @@ def _figures(arguments: argparse.Namespace) -> int:
 
     if not batch.notebook_names():
         raise UsageError(f"figures: no notebooks in {batch.NOTEBOOKS}; install from a checkout: pip install -e .")
-    outcomes = batch.run_all(arguments.quick, arguments.jobs, arguments.out, warm=_warm)
+    outcomes = batch.run_all(arguments.quick, arguments.jobs, arguments.out, warm=_warm_aside)
     failures = [outcome.error for outcome in outcomes if outcome.error]
     for failure in failures:
         _complain(failure, 1)
     return 1 if failures else 0
+
+
+def _warm_aside() -> None:
+    """Compile in a process of its own, which gives back the gigabytes that this takes."""
+    from multiprocessing import get_context
+
+    process = get_context("spawn").Process(target=_warm)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise ChildProcessError(f"compiling ahead of the notebooks failed (exit status {process.exitcode})")
 
 
 def _warm() -> None:
