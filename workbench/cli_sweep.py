@@ -15,13 +15,14 @@ def add_sweep(add: Add) -> None:
     """Add the command ``sweep``."""
     example = "workbench sweep depths.toml --jobs 2 --out results/depths"
     more = (
-        "\nSPEC.toml names a scenario (simulated in processes) or a notebook (run by papermill), designs, seeds,"
-        '\ngrids and lists of parameters; values may have units: size_kib = ["64 KiB", "1 MiB"]. All is checked'
-        "\nbefore anything starts. What the store has is not run again: after a kill the same command goes on."
-        "\nFailed points are kept in STORE/failed/ and tried again by the next run. See workbench/sweep/spec.py."
+        "\nSPEC.toml names a scenario (simulated in processes) or a notebook (run by papermill),"
+        "\ndesigns, seeds, grids and lists of parameters; values may have units. All is checked"
+        "\nbefore anything starts. What the store has is not run again: after a kill the same"
+        "\ncommand goes on. Failed points are kept in STORE/failed/, and the next run tries them"
+        "\nagain. All that a spec may hold: workbench/sweep/spec.py."
         '\n\n  scenario = "direct-io"\n  designs = ["v4.17", "v6.12"]\n  replications = 3'
         '\n  [grid]\n  qd = [1, 64]\n  size_kib = ["4 KiB", "1 MiB"]'
-        "\n\nexit status: 0 all points are there, 1 some failed, 2 the spec is wrong and nothing has run"
+        "\n\nexit status: 0 all points are there, 1 some failed, 2 a wrong spec: nothing has run"
     )
     parser = add("sweep", "run a batch of points, those that are not in its store yet", _sweep, example, more)
     parser.add_argument("spec", metavar="SPEC.toml", type=Path, help="what is to be run")
@@ -76,10 +77,11 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
 def add_results(add: Add) -> None:
     """Add the command ``results``."""
-    example = "workbench results results/depths --where design=v4.17 qd>=8 --columns iops latency_p99_ns"
+    example = "workbench results results/depths --where design=v4.17 --columns iops latency_p99_ns"
     more = (
-        "\nSTORE is a folder that `workbench sweep` keeps, a Parquet file of results, or a pattern in quotes."
-        "\nThe files are plain Parquet, units in the metadata: DuckDB reads STORE/results.parquet."
+        "\nSTORE is a folder that `workbench sweep` keeps, a Parquet file of results, or a pattern"
+        "\nin quotes. The files are plain Parquet, units in the metadata: DuckDB reads"
+        "\nSTORE/results.parquet."
     )
     parser = add("results", "list, filter and compare what batches gave", _results, example, more)
     parser.add_argument("store", metavar="STORE", help="where the results are")

@@ -81,7 +81,11 @@ def run(jobs: Sequence[Job], limit_s: float, sources: str) -> tuple[list[Answer]
     for n, job in enumerate(jobs):
         if n and monotonic() - start > SLICE_S:
             return answers, list(jobs[n:])
-        answers.append(_report(job, limit_s) if job.notebook else _simulated(job, limit_s))
+        try:
+            answers.append(_report(job, limit_s) if job.notebook else _simulated(job, limit_s))
+        except Stopped:
+            _let_go()
+            raise
     return answers, []
 
 
@@ -106,9 +110,10 @@ def in_this_process(processes: int) -> Iterator[None]:
 def stop() -> None:
     """End what threads of this process have started, and have them end."""
     _stopping.set()
-    _spare.clear()
+    while _spare:
+        _spare.popleft().end()
     for process in list(_processes):
-        process.end()
+        process.kill()  # its thread sees that, and closes what belongs to it
 
 
 def _go_on() -> None:
@@ -175,9 +180,14 @@ class _Process:
         """Whether it has ended by itself, having had nothing to do."""
         return self.process.poll() == 0
 
-    def end(self) -> None:
+    def kill(self) -> None:
+        """End the process; any thread may."""
         self.process.kill()
         self.process.wait()
+
+    def end(self) -> None:
+        """End it, and close the pipe; only the thread that owns it may."""
+        self.kill()
         self.connection.close()
         self.words.close()
         _processes.discard(self)
