@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -395,8 +396,8 @@ def test_a_failure_in_the_summary(tmp_path, capsys, monkeypatch):
     """Exit status 1, the first few failures, and where the rest is."""
     (tmp_path / "s.toml").write_text(TOML.replace("replications = 10", "replications = 1"))
 
-    def failing(jobs, limit_s, sources):
-        return [job.Answer(j, None, {}, "no luck", "T\nB", False, 0.1) for j in jobs], []
+    def failing(handful, limit_s, sources):
+        return [job.Answer(j, None, {}, "no luck", "T\nB", False, 0.1) for j in pickle.loads(handful)], []
 
     monkeypatch.setattr(worker, "run", failing)
     monkeypatch.setattr(worker, "_Process", lambda: None)
@@ -438,14 +439,14 @@ def test_files_go_to_workers_by_absolute_paths_and_to_rows_as_written(tmp_path, 
 
 def test_a_worker_of_other_sources():
     with pytest.raises(UsageError, match="its sources of the package are others"):
-        worker.run([a_job()], 1.0, "other")
+        worker.run(pickle.dumps([a_job()]), 1.0, "other")
 
 
 def test_a_worker_gives_back_what_it_has_not_begun(monkeypatch):
     jobs = [a_job(ranges=n) for n in (1, 2, 3)]
     monkeypatch.setattr(worker, "SLICE_S", -1.0)
     monkeypatch.setattr(worker, "_simulated", lambda given, _: given)
-    assert worker.run(jobs, 1.0, source_hash()) == ([jobs[0]], jobs[1:])
+    assert worker.run(pickle.dumps(jobs), 1.0, source_hash()) == ([jobs[0]], jobs[1:])
 
 
 def test_progress_elsewhere_than_on_a_terminal(monkeypatch):

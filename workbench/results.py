@@ -150,6 +150,7 @@ SCHEMA = pa.schema(
     + [_field("seed", pa.int64(), "", "seed of the random numbers")]
     + [_field(n, pa.int64() if m.integer else pa.float64(), m.unit, m.text) for n, m in UNITS.items()]
 )
+_COLUMNS = frozenset(SCHEMA.names)  # pyarrow makes the list anew each time
 
 
 def row(
@@ -238,8 +239,8 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         As `write`.
     """
     for name, value in given.items():
-        if name not in SCHEMA.names:
-            raise ValueError(f"no column {name!r} in a result row; {nearest(name, SCHEMA.names)}")
+        if name not in _COLUMNS:
+            raise ValueError(f"no column {name!r} in a result row; {nearest(name, _COLUMNS)}")
         if name in UNITS and UNITS[name].integer and value is not None and value % 1:
             raise ValueError(f"{name} is a count, not {value}")  # pyarrow would cut it down silently
     for name in KEY:

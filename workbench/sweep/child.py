@@ -53,7 +53,7 @@ def main(descriptor: int) -> None:
             job = connection.recv()
             _prepare(job)
             connection.send(BEGUN)  # from here on its time counts
-            connection.send(answer(job))
+            connection.send(answer(job)._replace(job=None))  # who asked knows it
 
 
 def _end_with_parent() -> None:

@@ -42,7 +42,8 @@ class Answer(NamedTuple):
 
     Attributes
     ----------
-    job : Job
+    job : Job or None
+        None on its way from the process that simulated.
     row : dict or None
         For the store; None if it failed, or is a notebook.
     files : dict of str to bytes
@@ -55,7 +56,7 @@ class Answer(NamedTuple):
     seconds : float
     """
 
-    job: Job
+    job: Any
     row: dict[str, Any] | None
     files: dict[str, bytes]
     error: str

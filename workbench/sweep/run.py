@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import pickle
 import re
 import sys
 import tempfile
@@ -178,7 +179,7 @@ class _Run:
     def _send(self, client: Any) -> None:
         while (self.waiting or self.alone) and len(self.flying) < self._room():
             jobs = self._handful()
-            future = client.submit(worker.run, jobs, self.batch.time_limit_s, source_hash(), pure=False)
+            future = client.submit(worker.run, pickle.dumps(jobs), self.batch.time_limit_s, source_hash(), pure=False)
             self.flying[future] = jobs
 
     def _room(self) -> int:

@@ -6,6 +6,7 @@ neither the worker nor what it has done before goes with it.
 
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import Pipe
 from pathlib import Path
@@ -52,12 +53,13 @@ _spare: deque["_Process"] = deque()  # started, and nobody's yet
 _of_thread = threading.local()
 
 
-def run(jobs: Sequence[Job], limit_s: float, sources: str) -> tuple[list[Answer], list[Job]]:
+def run(handful: bytes, limit_s: float, sources: str) -> tuple[list[Answer], list[Job]]:
     """Run points one after another, for about `SLICE_S` seconds.
 
     Parameters
     ----------
-    jobs : sequence of Job
+    handful : bytes
+        List of `Job`, pickled: Dask would look into each for tasks.
     limit_s : float
         Time limit of each.
     sources : str
@@ -76,11 +78,12 @@ def run(jobs: Sequence[Job], limit_s: float, sources: str) -> tuple[list[Answer]
     """
     if sources != source_hash():
         raise UsageError(f"worker on {os.uname().nodename}: its sources of the package are others; start it from here")
+    jobs: list[Job] = pickle.loads(handful)
     start = monotonic()
     answers: list[Answer] = []
     for n, job in enumerate(jobs):
         if n and monotonic() - start > SLICE_S:
-            return answers, list(jobs[n:])
+            return answers, jobs[n:]
         try:
             answers.append(_report(job, limit_s) if job.notebook else _simulated(job, limit_s))
         except Stopped:
@@ -155,7 +158,7 @@ class _Process:
             if self._wait(PREPARE_S) != BEGUN:
                 raise _Died("spoke out of turn")
             answer: Answer = self._wait(limit_s)
-            return answer
+            return answer._replace(job=job)
         except TimeoutError:
             raise
         except (EOFError, OSError):
