@@ -26,9 +26,15 @@ LAYERS = [
     {"trackers"},
     {"user_tracker", "designs", "scenarios", "hazards"},
     {"steps", "clock", "verdict", "search", "replay", "scheduled", "bulk", "simulate", "explore"},
-    {"results", "tables", "counterexample", "charts", "matrix", "anchors", "compare", "false_pins", "touched"},
+    {
+        *("results", "sweep.store", "tables", "counterexample", "charts", "matrix"),
+        *("anchors", "compare", "false_pins", "touched"),
+    },
     {"kernel"},
-    {"usage", "batch", "report", "export", "cli_explore", "cli_export", "cli_kernel", "cli_schedule", "cli"},
+    {
+        *("usage", "batch", "sweep", "report", "export"),
+        *("cli_explore", "cli_export", "cli_kernel", "cli_schedule", "cli_sweep", "cli"),
+    },
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}

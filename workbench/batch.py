@@ -29,8 +29,10 @@ TIME_LIMIT_S = 1800.0
 POLL_S = 0.1
 
 # papermill's own bar, at every cell, goes to the log, where `_Run.cell` finds the last "done/all".
+# Its standard input ends when the process that started it does, even by SIGKILL; the kernel then follows its parent.
 _CHILD = """
-import json, sys
+import json, os, sys, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
 import papermill
 bar = {"bar_format": "{n_fmt}/{total_fmt}", "mininterval": 0, "miniters": 1}
 papermill.execute_notebook(**json.loads(sys.argv[1]), progress_bar=bar)
@@ -145,9 +147,10 @@ def _kind_of(value: object) -> str:
     return type(value).__name__
 
 
-def _fits(value: object, kind: str) -> bool:
+def fits(value: object, kind: str) -> bool:
+    """Whether a value is of a type as `read_parameters` writes it; a whole number is a ``float`` too."""
     if kind.startswith("list["):
-        return isinstance(value, list | tuple) and all(_fits(v, kind[5:-1]) for v in value)
+        return isinstance(value, list | tuple) and all(fits(v, kind[5:-1]) for v in value)
     accepted = {"bool": bool, "int": int, "float": int | float, "str": str}[kind]
     return isinstance(value, accepted) and (kind == "bool" or not isinstance(value, bool))
 
@@ -164,7 +167,7 @@ def check_parameters(notebook: Path, given: Mapping[str, object]) -> None:
     for name, value in given.items():
         if name not in known:
             raise UsageError(f"{notebook.stem} has no parameter {name!r}: {nearest(name, known)}")
-        if not _fits(value, known[name].type):
+        if not fits(value, known[name].type):
             got = f"{value!r} ({type(value).__name__})"
             raise UsageError(f"{notebook.stem}: parameter {name!r} takes {known[name].type}, got {got}")
 
@@ -217,7 +220,7 @@ class _Run:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD, json.dumps(job)],
                 env=_environment(self.scratch.name),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -228,6 +231,8 @@ class _Run:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             _kill_tree(self.process)
+        if self.process.stdin:
+            self.process.stdin.close()
         self.scratch.cleanup()
 
     def cell(self) -> str:
@@ -343,12 +348,40 @@ def run_notebook(
         A cell failed, the kernel died, or the time was over.
     """
     notebook, checked = _prepare(name, parameters, out_dir)
-    with _Run(notebook, checked, out_dir / "notebooks", timeout_s) as run:
-        while (outcome := run.poll()) is None:
-            sleep(POLL_S)
+    outcome = attempt(notebook, checked, out_dir / "notebooks", timeout_s)
     if outcome.error:
         raise NotebookError(outcome.error)
     return outcome.path
+
+
+def attempt(
+    notebook: Path,
+    checked: Mapping[str, object],
+    folder: Path,
+    timeout_s: float,
+    go_on: Callable[[], object] = lambda: None,
+) -> Outcome:
+    """Run a notebook with parameters that have been checked; how it ended is no exception.
+
+    Parameters
+    ----------
+    notebook : Path
+    checked : mapping
+    folder : Path
+        For the executed notebook.
+    timeout_s : float
+    go_on : callable, optional
+        Called every `POLL_S` seconds; what it raises ends the run.
+
+    Returns
+    -------
+    Outcome
+    """
+    with _Run(notebook, checked, folder, timeout_s) as run:
+        while (outcome := run.poll()) is None:
+            go_on()
+            sleep(POLL_S)
+    return outcome
 
 
 def _prepare(name: str | Path, parameters: Mapping[str, object], out_dir: Path) -> tuple[Path, dict[str, object]]:

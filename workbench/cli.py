@@ -19,7 +19,8 @@ from workbench.cli_explore import add_explore, add_matrix
 from workbench.cli_export import add_export
 from workbench.cli_kernel import add_kernel
 from workbench.cli_schedule import counterexample
-from workbench.errors import UsageError, nearest
+from workbench.cli_sweep import add_results, add_sweep
+from workbench.errors import BatchError, UsageError, nearest
 from workbench.usage import (
     INDENT,
     SEED,
@@ -117,7 +118,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from workbench.kernel.needs import Refused, Unavailable
     from workbench.simulate import ConservationError
 
-    return NotebookError, ConservationError, Refused, Unavailable
+    return NotebookError, ConservationError, BatchError, Refused, Unavailable
 
 
 def _complain(error: object, status: int) -> int:
@@ -155,6 +156,8 @@ def _parser() -> Parser:
     add_matrix(add)
     _add_run(add)
     _add_figures(add)
+    add_sweep(add)
+    add_results(add)
     add_export(add)
     _add_trace(add)
     add_kernel(add)

@@ -12,6 +12,10 @@ class ConservationError(AssertionError):
     """At rest something was left over, or is missing: the model is wrong, and so is the result."""
 
 
+class BatchError(RuntimeError):
+    """A batch can't go on: its store can't be written to, or its workers are gone. One line; what is done is kept."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Name the right ones that are nearest to a wrong name.
 

@@ -137,6 +137,8 @@ _TEXT = {
     "cost_table_sha256": "hash of the file that the cost table came from; null for the package's own",
     "trace_sha256": "hash of the replayed trace; null for a device model",
     "tracker_sha256": "hash of the user's file that the tracker is in; null for one of the package",
+    "point": "what names the point of a batch: a hash of all that its result depends on; null outside a store",
+    "notebook": "notebook of a batch, whose executed copy is in the store; null for a simulation",
 }
 
 
@@ -149,6 +151,7 @@ SCHEMA = pa.schema(
     + [_field("seed", pa.int64(), "", "seed of the random numbers")]
     + [_field(n, pa.int64() if m.integer else pa.float64(), m.unit, m.text) for n, m in UNITS.items()]
 )
+_COLUMNS = frozenset(SCHEMA.names)  # pyarrow makes the list anew each time
 
 
 def row(
@@ -156,6 +159,7 @@ def row(
     tracker: str,
     metrics: Mapping[str, Any],
     counters: Mapping[str, int] | None = None,
+    commit: str | None = "",
 ) -> dict[str, Any]:
     """Put a run's provenance, its metrics and its counters into one row.
 
@@ -169,6 +173,8 @@ def row(
         Names out of `UNITS`, values in the units given there.
     counters : mapping, optional
         By the names of `workbench.mm.registers.COUNTERS`; their columns have these names in lower case.
+    commit : str or None, optional
+        As `workbench.provenance.git_commit` gave it, for who writes many rows; it is asked by default.
 
     Returns
     -------
@@ -181,7 +187,7 @@ def row(
         "tracker": tracker,
         "tracker_sha256": source.get("tracker_sha256"),
         "package_version": source["version"],
-        "git_commit": git_commit(),
+        "git_commit": git_commit() if commit == "" else commit,
         "cost_table": costs and f"{costs['name']} ({costs['provenance']})",
         "cost_table_sha256": costs and costs.get("sha256"),
         **metrics,
@@ -209,7 +215,7 @@ def write(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> Pa
     ValueError
         A column that is not in `SCHEMA`, a missing key, or two rows with the same key.
     """
-    ready = sorted((_ready(r) for r in rows), key=_key)
+    ready = sorted((checked(r) for r in rows), key=_key)
     for before, after in zip(ready, ready[1:], strict=False):
         if _key(before) == _key(after):
             raise ValueError(f"two rows for {', '.join(map(str, _key(after)))}")
@@ -217,14 +223,26 @@ def write(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> Pa
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as aside:
-        pq.write_table(table, Path(aside) / path.name, compression="zstd")
+        write_table(table, Path(aside) / path.name)
         return (Path(aside) / path.name).replace(path)
 
 
-def _ready(given: Mapping[str, Any]) -> dict[str, Any]:
+def write_table(table: pa.Table, path: str | os.PathLike[str]) -> None:
+    """Write a table as the files of results are: equal tables give equal bytes, and damage is noticed."""
+    pq.write_table(table.combine_chunks(), path, compression="zstd", write_page_checksum=True)
+
+
+def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a row into plain values, its parameters into JSON.
+
+    Raises
+    ------
+    ValueError
+        As `write`.
+    """
     for name, value in given.items():
-        if name not in SCHEMA.names:
-            raise ValueError(f"no column {name!r} in a result row; {nearest(name, SCHEMA.names)}")
+        if name not in _COLUMNS:
+            raise ValueError(f"no column {name!r} in a result row; {nearest(name, _COLUMNS)}")
         if name in UNITS and UNITS[name].integer and value is not None and value % 1:
             raise ValueError(f"{name} is a count, not {value}")  # pyarrow would cut it down silently
     for name in KEY:
@@ -246,7 +264,7 @@ def load(path_or_glob: str | os.PathLike[str]) -> pd.DataFrame:
     Parameters
     ----------
     path_or_glob : path
-        A file, or a pattern such as ``results/*.parquet``.
+        A file, a pattern such as ``results/*.parquet``, or the folder of a store that `workbench sweep` keeps.
 
     Returns
     -------
@@ -261,17 +279,31 @@ def load(path_or_glob: str | os.PathLike[str]) -> pd.DataFrame:
         No such file, or one that is not Parquet, damaged, or not a table of results.
     """
     pattern = os.fspath(path_or_glob)
+    if os.path.isdir(pattern):
+        from workbench.sweep.store import read  # which builds on this module
+
+        return joined([read(Path(pattern))]).to_pandas()
     files = [pattern] if os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
     if not files:
         raise UsageError(f"{pattern}: no such file; give a Parquet file of results, or a pattern in quotes")
-    tables = [_read(file) for file in files]
-    joined = pa.concat_tables([SCHEMA.empty_table(), *tables], promote_options="default")
-    return joined.to_pandas()
+    return joined([read_table(file) for file in files]).to_pandas()
 
 
-def _read(file: str) -> pa.Table:
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Put tables below each other: all columns of `SCHEMA`, and behind them those that only older files have."""
+    return pa.concat_tables([SCHEMA.empty_table(), *tables], promote_options="default")
+
+
+def read_table(file: str | os.PathLike[str]) -> pa.Table:
+    """Read one file of results.
+
+    Raises
+    ------
+    UsageError
+        It is not Parquet, damaged, or not a table of results.
+    """
     try:
-        with pq.ParquetFile(file) as parquet:
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             table = parquet.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

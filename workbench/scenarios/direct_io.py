@@ -92,7 +92,7 @@ def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tupl
         All parameters, checked.
     """
     p = check_parameters(NAME, PARAMETERS, given)
-    _check_together(p, given)
+    check_together(p, given)
     trace = traces.load(p["trace"]) if p["trace"] else None
     replay = traces.replay(trace) if trace else None
     recorded = traces.load(p["latencies"]) if p["latencies"] else None
@@ -144,7 +144,13 @@ def build(given: dict[str, Any], rng: np.random.Generator, ranged: bool) -> tupl
     return setup, p
 
 
-def _check_together(p: dict[str, Any], given: dict[str, Any]) -> None:
+def check_together(p: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse parameters that do not go together; each by itself is right.
+
+    Raises
+    ------
+    UsageError
+    """
     for name in FROM_TRACE:
         if p["trace"] and name in given:
             raise UsageError(f"parameter {name}: a replay takes it from the trace; leave it out")

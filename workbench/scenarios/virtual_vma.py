@@ -137,6 +137,16 @@ def run(design: Any, parameters: dict[str, Any], seed: int, cost_table: CostTabl
 # ---- what there is
 
 
+def check_together(p: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse parameters that do not go together; each by itself is right.
+
+    Raises
+    ------
+    UsageError
+    """
+    pages_of_file(p)
+
+
 def pages_of_file(p: dict[str, Any]) -> int:
     """Pages of the file: at least as many as the ranges cover, and one more, which is pinned while another goes.
 
