@@ -541,3 +541,21 @@ def test_a_bar_on_a_terminal():
         told.show()
     assert "2/10" in text.getvalue() and "4/10" in text.getvalue()
     assert "failed: x: why" in text.getvalue() and "1 failed" in text.getvalue()
+
+
+def test_a_bar_in_a_notebook(monkeypatch):
+    """A widget; what has failed is written beside it."""
+    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
+    text = io.StringIO()
+    with progress.Progress(10, 2, text) as told:
+        told.done()
+        told.failed("x: why")
+        told.show()
+        words = [f"{part.value}".replace("\u2007", " ") for part in told.bar.container.children]
+    assert words[1] == "4.0" and "4/10" in words[2] and "1 failed" in words[2]
+    assert text.getvalue() == "failed: x: why\n"
+    monkeypatch.undo()
+    shell = type("Shell", (), {"config": {"IPKernelApp": {}}})
+    for found, expected in ((shell, True), (None, False)):
+        monkeypatch.setattr("IPython.get_ipython", lambda found=found: found)
+        assert progress._in_notebook() is expected
