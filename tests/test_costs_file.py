@@ -229,6 +229,7 @@ def test_simulate_by_the_command(written, capsys):
         ["matrix", "--quick"],
         ["run", "01_golden_race"],
         ["figures"],
+        ["sweep", "spec.toml"],
     ],
 )
 def test_every_command_refuses_a_bad_table_before_it_starts(words, written, capsys, monkeypatch):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import jupytext
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 import workbench
-from workbench import batch, cli, designs, results
+from workbench import batch, cli, costs, designs, results
 from workbench.accelerate import JIT_ENABLED, source_hash
 from workbench.errors import BatchError, UsageError
 from workbench.sweep import child, job, listing, progress, run, spec, worker
@@ -102,6 +103,14 @@ def test_a_sweep_is_its_points_simulated(tmp_path):
     turned = FEW | {"seeds": [2, 1], "grid": {"ranges": [7, 5, 6]}}
     quietly(turned, tmp_path / "b", jobs=1)
     assert files(tmp_path / "b")["results.parquet"] == before["results.parquet"]
+
+
+def test_nothing_listens_but_on_loopback(tmp_path):
+    """Nor on a port that another cluster may have."""
+    with run._local(2, notebooks=True) as client, run._local(1, notebooks=True):
+        heard = {c.laddr for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN}
+        assert client.submit(int, "3").result(timeout=30) == 3
+    assert {address.ip for address in heard} == {"127.0.0.1"} and 8787 not in {address.port for address in heard}
 
 
 def test_time_limits_and_deaths_are_failed_points(tmp_path, monkeypatch):
@@ -203,6 +212,59 @@ def test_a_notebook_that_hangs(tmp_path, book, monkeypatch):
     assert not psutil.pid_exists(int(pid.read_text()))
 
 
+TABLE = {"kernel": "Linux", "cpu": "a CPU", "provenance": "5 runs"}
+ASKS = """# %% tags=["parameters"]
+figures_dir = "../figures"  # where
+
+# %%
+import json
+from pathlib import Path
+from workbench import costs
+Path(figures_dir, "seen.json").write_text(json.dumps([costs.in_use().name, costs.in_use().sha256]))
+"""
+
+
+def a_cost_table(path, name):
+    dear = {"ns": 9000.0, "provenance": "assumed", "source": "why"}
+    path.write_text(json.dumps(TABLE | {"name": name, "entries": {"ALLOC": dear, "RB_VISITED": dear}}))
+    return path
+
+
+def test_a_cost_table_goes_with_the_points(tmp_path, cluster):
+    """To simulations and to notebooks, also where its file is not; a worker's own table is not used."""
+    address, _ = cluster
+    mine = a_cost_table(tmp_path / "mine.json", "mine")
+    table = costs.load(mine)
+    path = tmp_path / "asks.ipynb"
+    path.write_text(jupytext.writes(jupytext.reads(ASKS, "py:percent"), "ipynb"))
+    (tmp_path / "asks.toml").write_text(f'notebook = "{path}"\n')
+    words = ["sweep", str(tmp_path / "asks.toml"), "--allow", str(path), "--costs", str(mine)]
+    assert cli.main([*words, "--out", str(tmp_path / "here"), "--jobs", "1"]) == 0
+    assert cli.main([*words, "--out", str(tmp_path / "there"), "--scheduler", address]) == 0
+    assert files(tmp_path / "here") == files(tmp_path / "there")
+    quietly(tmp_path / "asks.toml", tmp_path / "there", allow=[path], scheduler=address)
+    seen = [json.loads(p.read_text()) for p in (tmp_path / "there").rglob("seen.json")]
+    assert sorted(seen) == [["default", None], ["mine", table.sha256]]
+    one = SPEC | {"set": {"ops": 3, "ranges": 5}}
+    quietly(one, tmp_path / "there", scheduler=address, cost_file=mine)
+    quietly(one, tmp_path / "there", scheduler=address)
+    frame = results.load(tmp_path / "there")
+    assert frame["cost_table_sha256"].fillna("").tolist().count(table.sha256) == 2 and len(frame) == 4
+    for told in frame[frame["scenario"] == "virtual-vma"].to_dict("records"):
+        own = table if told["cost_table_sha256"] == table.sha256 else costs.DEFAULT
+        metrics = workbench.simulate("virtual-vma", DESIGN, cost_table=own, ops=3, ranges=5).metrics
+        assert all(told[name] == value for name, value in metrics.items() if value == value)
+        assert metrics["pin_hold_max_ns"] > 9000 or own is costs.DEFAULT
+
+
+def test_a_cost_table_that_is_damaged(tmp_path, capsys):
+    """It is refused before the store is made."""
+    bad = a_cost_table(tmp_path / "bad.json", "default")
+    (tmp_path / "s.toml").write_text(TOML)
+    assert cli.main(["sweep", str(tmp_path / "s.toml"), "--costs", str(bad), "--out", str(tmp_path / "o")]) == 2
+    assert "bad.json: name: is 'default'" in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
 def gone(processes, seconds=30):
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return not alive
@@ -283,13 +345,14 @@ def cluster(tmp_path):
                 subprocess.Popen(
                     [sys.executable, "-m", *words],
                     cwd=tmp_path,
-                    env=environment(),
+                    env=environment() | {costs.VARIABLE: str(other)},
                     stdout=log,
                     stderr=subprocess.STDOUT,
                 )
             )
         return started[-1]
 
+    other = a_cost_table(tmp_path / "other.json", "other")  # which no point is to use
     file = tmp_path / "scheduler.json"
     start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
           "--scheduler-file", file)  # fmt: skip
@@ -400,7 +463,7 @@ def test_a_failure_in_the_summary(tmp_path, capsys, monkeypatch):
         return [job.Answer(j, None, {}, "no luck", "T\nB", False, 0.1) for j in pickle.loads(handful)], []
 
     monkeypatch.setattr(worker, "run", failing)
-    monkeypatch.setattr(worker, "_Process", lambda: None)
+    monkeypatch.setattr(worker, "in_this_process", lambda _: nullcontext())
     words = ["sweep", str(tmp_path / "s.toml"), "--out", str(tmp_path / "o"), "--jobs", "1"]
     assert cli.main(words) == 1
     shown = capsys.readouterr()
@@ -478,3 +541,21 @@ def test_a_bar_on_a_terminal():
         told.show()
     assert "2/10" in text.getvalue() and "4/10" in text.getvalue()
     assert "failed: x: why" in text.getvalue() and "1 failed" in text.getvalue()
+
+
+def test_a_bar_in_a_notebook(monkeypatch):
+    """A widget; what has failed is written beside it."""
+    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
+    text = io.StringIO()
+    with progress.Progress(10, 2, text) as told:
+        told.done()
+        told.failed("x: why")
+        told.show()
+        words = [f"{part.value}".replace("\u2007", " ") for part in told.bar.container.children]
+    assert words[1] == "4.0" and "4/10" in words[2] and "1 failed" in words[2]
+    assert text.getvalue() == "failed: x: why\n"
+    monkeypatch.undo()
+    shell = type("Shell", (), {"config": {"IPKernelApp": {}}})
+    for found, expected in ((shell, True), (None, False)):
+        monkeypatch.setattr("IPython.get_ipython", lambda found=found: found)
+        assert progress._in_notebook() is expected

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, TextIO
 
-from workbench import costs, provenance, results
+from workbench import provenance, results
 from workbench.accelerate import JIT_ENABLED, source_hash
 from workbench.errors import BatchError, UsageError
 from workbench.sweep import spec, worker
@@ -69,7 +69,7 @@ def sweep(
     scheduler: str | None = None,
     out: str | os.PathLike[str] | None = None,
     allow: Iterable[str | os.PathLike[str]] = (),
-    cost_table: costs.CostTable = costs.DEFAULT,
+    cost_file: str | os.PathLike[str] | None = None,
     stream: TextIO | None = None,
 ) -> Summary:
     """Run what is not yet in the store of a batch.
@@ -87,7 +87,8 @@ def sweep(
         Folder of the store; ``results/NAME`` by default.
     allow : iterable of path
         Files that may be run as code: trackers of one's own, and notebooks that are not the package's.
-    cost_table : CostTable, optional
+    cost_file : path, optional
+        Of a cost table; that of `costs.in_use` by default. Workers need not have it.
     stream : file, optional
         Where progress goes: standard error.
 
@@ -104,7 +105,7 @@ def sweep(
     """
     if jobs is not None and (jobs < 1 or scheduler):
         raise UsageError(f"jobs={jobs}: " + ("a scheduler has workers of its own" if scheduler else "1 or more"))
-    batch = spec.read(source, allow=allow, cost_table=cost_table)
+    batch = spec.read(source, allow=allow, cost_file=cost_file)
     start = monotonic()
     with ExitStack() as stack:
         client = stack.enter_context(_connected(scheduler)) if scheduler else None
@@ -277,11 +278,13 @@ def _local(jobs: int, notebooks: bool) -> Iterator[Any]:
     """Start a cluster whose workers are threads here; what they run is in processes beside them."""
     with ExitStack() as stack:
         stack.enter_context(worker.in_this_process(0 if notebooks else jobs))
-        from distributed import Client, LocalCluster  # while the processes start
+        from distributed import Client, Scheduler, SpecCluster, Worker  # while the processes start
 
         stack.enter_context(_settings())
-        how = {"n_workers": jobs, "threads_per_worker": 1, "processes": False, "protocol": "inproc://"}
-        cluster = LocalCluster(**how, memory_limit=0, dashboard_address=None, silence_logs=False)
+        # `LocalCluster` has all of them listen on all interfaces, and the scheduler on one port for all users.
+        here = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+        each = {"cls": Worker, "options": here | {"nthreads": 1, "memory_limit": 0}}
+        cluster = SpecCluster(dict.fromkeys(range(jobs), each), {"cls": Scheduler, "options": here}, silence_logs=False)
         client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
         stack.callback(worker.stop)  # before the cluster closes, which waits for its threads
         yield client
