@@ -49,7 +49,7 @@ class Setting(NamedTuple):
 
     directory: str  # on a real file system
     by_query: bool = True  # PROCMAP_QUERY after each operation; else /proc/self/maps
-    smaps_every: int = 50  # operations
+    smaps_every: int = 200  # operations
     kernel: tuple[int, int] | None = None
     without: tuple[str, ...] = ()
 
