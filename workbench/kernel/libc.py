@@ -5,6 +5,7 @@ import errno
 import os
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+FAILED = (-1, 0xFFFF_FFFF)  # of a function that returns an int the upper half of the word is not said (glibc's mlock2)
 
 
 def call(name: str, *arguments: int | bytes | None) -> int:
@@ -31,7 +32,7 @@ def call(name: str, *arguments: int | bytes | None) -> int:
     function.restype = ctypes.c_long
     words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     result = function(*words)
-    if result == -1:
+    if result in FAILED:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
     return int(result)

@@ -13,7 +13,7 @@ from workbench.errors import UsageError
 from workbench.mm import vma_advice, vma_calls, vma_move
 from workbench.mm import vma_core as core
 from workbench.mm.vma_draw import Row, draw
-from workbench.mm.vma_machine import PAGE_SHIFT, TASK_PAGES, File, Machine
+from workbench.mm.vma_machine import PAGE_SHIFT, File, Machine
 
 PAGE_SIZE = 1 << PAGE_SHIFT
 
@@ -130,7 +130,8 @@ class AddressSpace:
         """
         if flags & ~7:
             raise OSError(errno.EINVAL, "mremap: Invalid argument")
-        page, to = _page("mremap", address), _page("mremap", new_address)
+        page = _page("mremap", address)
+        to = _page("mremap", new_address) if flags & (vma_move.MREMAP_FIXED | vma_move.MREMAP_DONTUNMAP) else 0
         return self._call(vma_move.mremap, page, _pages(old_length), _pages(new_length), flags, to) << PAGE_SHIFT
 
     def touch(self, address: int, write: bool = False) -> None:
@@ -146,7 +147,7 @@ class AddressSpace:
 
     def exit(self) -> None:
         """Unmap everything."""
-        self._call(vma_calls.munmap, 0, TASK_PAGES)
+        self._call(vma_calls.munmap, 0, int(self.machine.memory.sys[core.HIGH]))
 
     def rows(self) -> list[Row]:
         """Give all VMAs, by address, in pages."""

@@ -36,6 +36,7 @@ from workbench.mm.vma_merge import merge_new, modify
 
 EACCES, EEXIST, EFAULT, EINVAL, ENOMEM = errno.EACCES, errno.EEXIST, errno.EFAULT, errno.EINVAL, errno.ENOMEM
 
+PROT_SEM = 0x8  # of no effect (v6.12 include/linux/mman.h arch_validate_prot)
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x01, 0x02, 0x10, 0x20
 MAP_LOCKED, MAP_NORESERVE, MAP_POPULATE, MAP_NONBLOCK, MAP_STACK = 0x2000, 0x4000, 0x8000, 0x10000, 0x20000
 MAP_FIXED_NOREPLACE = 0x100000
@@ -51,6 +52,8 @@ def mmap(m, mm, page, pages, prot, flags, file, pgoff):
         if page < 0:
             return -ENOMEM
     end = page + pages
+    if end > m.sys[HIGH]:
+        return -ENOMEM
     i = find(m, mm, page)
     if flags & MAP_FIXED_NOREPLACE and i < m.counts[mm] and vma_of(m, mm, i)["vm_start"] < end:
         return -EEXIST
@@ -109,9 +112,9 @@ def highest_gap(m, mm, pages):
 @jit
 def munmap(m, mm, page, pages):
     """Unmap a range, holes or not; v6.12 mm/vma.c do_vmi_munmap."""
-    if pages == 0:
-        return -EINVAL
     end = page + pages
+    if pages == 0 or end > m.sys[HIGH]:
+        return -EINVAL
     first = find(m, mm, page)
     if first == m.counts[mm] or vma_of(m, mm, first)["vm_start"] >= end:
         return 0
@@ -146,6 +149,8 @@ def mprotect(m, mm, page, pages, prot):
     i = find(m, mm, page)
     if pages == 0:
         return 0
+    if prot & ~(VM_ACCESS | PROT_SEM):
+        return -EINVAL
     if not ruled(m, PARTIAL) and holes(m, mm, page, end):
         return -ENOMEM
     while page < end:

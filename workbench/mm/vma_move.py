@@ -30,12 +30,12 @@ MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
 @jit
 def mremap(m, mm, page, old, new, flags, to):
     """Resize or move; v6.12 mm/mremap.c, and since v6.17 the move of several VMAs at once (remap_move)."""
-    if new == 0:
+    if new == 0 or new > m.sys[HIGH]:
         return -EINVAL
     if flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
         if flags & MREMAP_MAYMOVE == 0 or (flags & MREMAP_DONTUNMAP and old != new):
             return -EINVAL
-        if page + old > to and to + new > page:
+        if (page + old > to and to + new > page) or to + new > m.sys[HIGH]:
             return -EINVAL
     if flags & MREMAP_FIXED and old == new and ruled(m, MOVE_SEVERAL):
         return _move_several(m, mm, page, page + old, flags, to)
@@ -74,8 +74,8 @@ def _mremap_one(m, mm, page, old, new, flags, to):
         return -EFAULT
     fixed = flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) != 0
     if new <= old and not fixed:
-        if new < old:
-            munmap(m, mm, page + new, old - new)
+        if new < old and munmap(m, mm, page + new, old - new) < 0:
+            return -EINVAL
         return page
     vma = vma_of(m, mm, i)
     if old == 0 and vma["vm_flags"] & (VM_SHARED | VM_MAYSHARE) == 0:
@@ -86,6 +86,8 @@ def _mremap_one(m, mm, page, old, new, flags, to):
     if fixed:
         if flags & MREMAP_FIXED:
             munmap(m, mm, to, new)
+            if lookup(m, mm, page) < 0:  # nothing was to be unmapped at the old place, and the new one covers it
+                return -EFAULT
         if new < old:
             munmap(m, mm, page + new, old - new)
             old = new

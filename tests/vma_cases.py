@@ -1,0 +1,255 @@
+"""Crisp cases, one rule each, for the naive twin of the VMAs, the running kernel, and the model.
+
+Each is (how many VMAs there are at the end, operations); an operation is (name, places, how), as `naive_vma` takes it,
+or ``fork``: the child goes on. Files are named as in `live_vma`: ``a`` and ``a2`` are dup()s, ``b`` and ``c`` were
+opened again (``c`` to read only), ``d`` is another inode; each has `FILE_PAGES` pages.
+"""
+
+import errno
+
+FILE_PAGES = 24
+
+
+def op(name, *places, **how):
+    return name, places, how
+
+
+def anon(start, count, prot="rw", **how):
+    return op("mmap", start, count, prot, **how)
+
+
+def of_file(start, count, pgoff, file="a", prot="rw", **how):
+    return op("mmap", start, count, prot, file=file, pgoff=pgoff, **how)
+
+
+def write(page):
+    return op("write", page)
+
+
+FORK = op("fork")
+BOTH_FAULTED = [anon(0, 2), write(0), anon(4, 2), write(4)]  # each with an anon_vma of its own
+LOCKED_UNFAULTED = [anon(0, 2), op("mlock", 0, 4)]  # the hole behind it fails the call before it fills anything
+
+CASES = {
+    "a new mapping joins both neighbours": (1, [anon(0, 2), anon(4, 2), anon(2, 2)]),
+    "length 0: nothing, or EINVAL": (
+        1,
+        [
+            *(anon(0, 2), anon(2, 0), op("munmap", 0, 0), op("mprotect", 0, 0, "r"), op("mprotect", 4, 0, "r")),
+            *(op("mlock", 0, 0), op("mlock", 4, 0), op("munlock", 4, 0), op("madvise", 4, 0, "DONTFORK")),
+            *(op("madvise", 0, 0, "POPULATE_WRITE"), op("mremap", 0, 2, 0), op("mremap", 0, 0, 2)),
+        ],
+    ),
+    "a hole splits": (2, [anon(0, 6), op("munmap", 2, 2)]),
+    "access to the middle splits in three": (3, [anon(0, 6), op("mprotect", 2, 2, "r")]),
+    "restored: one again": (1, [anon(0, 6), write(3), op("mprotect", 2, 2, "r"), op("mprotect", 2, 2, "rw")]),
+    "accounting of what was never written is dropped": (1, [anon(0, 2, "r"), anon(2, 2), op("mprotect", 2, 2, "r")]),
+    "of what was written it stays": (2, [anon(0, 2, "r"), anon(2, 2), write(2), op("mprotect", 2, 2, "r")]),
+    "of a file's it stays too": (2, [of_file(0, 2, 0, prot="r"), of_file(2, 2, 2), op("mprotect", 2, 2, "r")]),
+    "what is not reserved is never accounted": (
+        1,
+        [anon(0, 2, "r", noreserve=True), anon(2, 2, noreserve=True), op("mprotect", 0, 2, "rw")],
+    ),
+    "not reserved is a flag": (2, [anon(0, 2), anon(2, 2, noreserve=True)]),
+    "for a stack: no huge pages": (2, [anon(0, 2), anon(2, 2, stack=True)]),
+    "two anon_vmas: left only": (2, [*BOTH_FAULTED, anon(2, 2)]),
+    "joined with one that has an anon_vma, all have it": (
+        2,
+        [anon(0, 2), anon(4, 2), write(4), anon(2, 2), op("mprotect", 0, 6, "r"), anon(6, 2, "r")],
+    ),
+    "neither an anon_vma nor a merge by reading": (1, [anon(0, 2), op("read", 0), anon(4, 2), write(4), anon(2, 2)]),
+    "a write borrows the neighbour's anon_vma": (
+        1,
+        [anon(0, 2), anon(2, 2, "rwx"), write(0), write(2), op("mprotect", 2, 2, "rw")],
+    ),
+    "of two, that of the one behind": (
+        2,
+        [*BOTH_FAULTED, anon(2, 2, "rwx"), write(2), op("mprotect", 2, 2, "rw"), op("munmap", 4, 2)],
+    ),
+    "and of one that has other flags, none": (
+        2,
+        [anon(0, 2), write(0), anon(2, 2, stack=True), write(2), op("madvise", 0, 2, "NOHUGEPAGE")],
+    ),
+    "and of one that is of another file, none": (
+        2,
+        [
+            *(of_file(0, 2, 0, "b"), of_file(2, 2, 2, "a"), of_file(4, 2, 4, "b")),
+            *(write(2), write(0), write(4), of_file(2, 2, 2, "b")),
+        ],
+    ),
+    "a locked VMA made writable is written": (
+        2,
+        [
+            *(anon(0, 2, "r"), op("mlock", 0, 2), op("mprotect", 0, 2, "rw"), op("mprotect", 0, 2, "r")),
+            anon(2, 2, "r", locked=True),
+        ],
+    ),
+    "not if it is locked on fault": (
+        1,
+        [
+            anon(0, 4, "r"),
+            op("mlock", 0, 4, onfault=True),
+            op("mprotect", 0, 2, "rw"),
+            op("mprotect", 0, 2, "r"),
+        ],
+    ),
+    "mlock stops at a hole, and fills nothing": (
+        1,
+        [*LOCKED_UNFAULTED, op("munlock", 0, 2), op("mprotect", 0, 2, "r"), anon(2, 2, "r")],
+    ),
+    "mlock fills up to what has no access": (
+        2,
+        [anon(0, 2), anon(2, 2, ""), anon(4, 2), op("mlock", 0, 6), op("munlock", 0, 6), op("mprotect", 0, 6, "r")],
+    ),
+    "mprotect stops at a hole": (2, [anon(0, 2), anon(4, 2), op("mprotect", 0, 6, "r")]),
+    "madvise goes on over a hole": (2, [anon(0, 2), anon(4, 2), op("madvise", 0, 6, "DONTFORK")]),
+    "but stops at what refuses": (
+        3,
+        [anon(0, 2), of_file(2, 2, 2), anon(4, 2), op("madvise", 0, 6, "WIPEONFORK")],
+    ),
+    "huge pages: no way back": (2, [anon(0, 4), op("madvise", 0, 2, "HUGEPAGE"), op("madvise", 0, 2, "NOHUGEPAGE")]),
+    "shared memory is never mergeable by KSM": (
+        1,
+        [of_file(0, 4, 0, "c", "r", shared=True), op("madvise", 0, 2, "MERGEABLE")],
+    ),
+    "POPULATE_WRITE writes up to a hole": (
+        2,
+        [
+            anon(0, 2),
+            anon(4, 2),
+            op("madvise", 0, 6, "POPULATE_WRITE"),
+            op("mprotect", 0, 2, "r"),
+            op("mprotect", 4, 2, "r"),
+        ],
+    ),
+    "POPULATE_READ needs leave to read, a read does not": (
+        1,
+        [anon(0, 2, "w"), op("madvise", 0, 2, "POPULATE_READ"), op("read", 0)],
+    ),
+    "only anonymous memory is freed lazily": (
+        1,
+        [of_file(0, 2, 0), write(0), op("madvise", 0, 2, "FREE"), op("madvise", 0, 2, "DONTNEED")],
+    ),
+    "one struct file, by dup()": (1, [of_file(0, 2, 0, "a", shared=True), of_file(2, 2, 2, "a2", shared=True)]),
+    "two struct files, by open()": (2, [of_file(0, 2, 0, "a"), of_file(2, 2, 2, "b")]),
+    "offsets that don't go on": (2, [of_file(0, 2, 0), of_file(2, 2, 4)]),
+    "two shared anonymous mappings": (2, [anon(0, 2, shared=True), anon(2, 2, shared=True)]),
+    "a shared one grown is not longer inside": (
+        1,
+        [anon(0, 2, shared=True), op("mremap", 0, 2, 4), write(1), write(3)],
+    ),
+    "behind the end of a file a write fails, but leaves an anon_vma": (
+        2,
+        [of_file(0, 2, 30), of_file(4, 2, 34), write(0), write(4), of_file(2, 2, 32)],
+    ),
+    "shared file pages need none": (
+        1,
+        [
+            *(of_file(0, 2, 0, shared=True), of_file(4, 2, 4, shared=True), write(0), write(4)),
+            of_file(2, 2, 2, shared=True),
+        ],
+    ),
+    "a child's inherited VMA joins nothing new": (2, [anon(0, 2), write(0), FORK, anon(2, 2)]),
+    "nor lends its anon_vma": (
+        2,
+        [anon(0, 2), write(0), FORK, anon(2, 2, "rwx"), write(2), op("mprotect", 2, 2, "rw")],
+    ),
+    "an unfaulted one does": (1, [anon(0, 2), FORK, anon(2, 2)]),
+    "what was split before the fork stays split in the child": (
+        2,
+        [anon(0, 4), write(0), op("mprotect", 0, 2, "r"), FORK, op("mprotect", 0, 2, "rw")],
+    ),
+    "split after it, it joins": (
+        1,
+        [anon(0, 4), write(0), FORK, op("mprotect", 0, 2, "r"), op("mprotect", 0, 2, "rw")],
+    ),
+    "wiped, it is as new": (
+        1,
+        [anon(0, 2), write(0), op("madvise", 0, 2, "WIPEONFORK"), FORK, op("madvise", 0, 2, "KEEPONFORK"), anon(2, 2)],
+    ),
+    "a child has nothing locked, and not what was not to be copied": (
+        1,
+        [anon(0, 2), op("mlock", 0, 2), anon(2, 2), op("madvise", 2, 2, "DONTFORK"), FORK],
+    ),
+    "an inherited VMA that grows does join what was not written": (
+        1,
+        [anon(0, 2), write(0), FORK, anon(4, 2), op("mremap", 0, 2, 4)],
+    ),
+    "but not what was": (2, [anon(0, 2), write(0), FORK, anon(4, 2), write(4), op("mremap", 0, 2, 4)]),
+    "growing joins what is behind": (1, [anon(0, 2), write(0), anon(4, 2), op("mremap", 0, 2, 4)]),
+    "what grows while locked is filled": (
+        2,
+        [*LOCKED_UNFAULTED, op("mremap", 0, 2, 4), op("munlock", 0, 4), op("mprotect", 0, 4, "r"), anon(4, 2, "r")],
+    ),
+    "what moves and grows while locked is filled": (
+        2,
+        [
+            *(*LOCKED_UNFAULTED, op("mremap", 0, 2, 4, 10), op("munlock", 10, 4), op("mprotect", 10, 4, "r")),
+            anon(14, 2, "r"),
+        ],
+    ),
+    "moved beside another: unwritten joins": (1, [anon(0, 2), anon(10, 2), op("mremap", 10, 2, 2, 2)]),
+    "written does not": (2, [anon(0, 2), anon(10, 2), write(10), op("mremap", 10, 2, 2, 2)]),
+    "moved away and back it does": (
+        1,
+        [anon(0, 4), write(0), op("mremap", 2, 2, 2, 10), op("mremap", 10, 2, 2, 2)],
+    ),
+    "moved beside itself": (1, [anon(0, 4), op("mremap", 0, 4, 4, 4)]),
+    "in one go: all that lie in the range, at their distances, and nothing of the target in between": (
+        3,
+        [anon(0, 2), anon(4, 2, "r"), anon(10, 6, "rwx"), op("mremap", 0, 6, 6, 10)],
+    ),
+    "shrinking unmaps what else is there": (1, [anon(0, 4), anon(4, 2, "r"), op("mremap", 0, 8, 3)]),
+    "the old place left mapped, unlocked and without an anon_vma": (
+        2,
+        [
+            *(anon(0, 2), write(0), op("mlock", 0, 2), op("mremap", 0, 2, 2, 10, dontunmap=True)),
+            *(op("mprotect", 0, 2, "r"), anon(2, 2, "r")),
+        ],
+    ),
+    "a part left mapped: all unlocked, the anon_vma stays": (
+        3,
+        [
+            *(anon(0, 4), op("mlock", 0, 4), op("mremap", 0, 2, 2, 10, dontunmap=True)),
+            *(op("mprotect", 0, 4, "r"), anon(4, 2, "r")),
+        ],
+    ),
+    "what became alike without an operation of its own stays apart": (
+        3,
+        [
+            *(anon(0, 2), anon(2, 2), op("mlock", 0, 2), op("mremap", 0, 2, 2, 10, dontunmap=True)),
+            op("munlock", 0, 4),
+        ],
+    ),
+    "so it does after a fork": (2, [anon(0, 4), op("mlock", 0, 2, onfault=True), FORK, op("munlock", 0, 4)]),
+    "shrunk, then moved: only what is left must be of one VMA": (
+        1,
+        [anon(0, 4), anon(4, 2, "r"), op("mremap", 0, 6, 4, 10)],
+    ),
+    "else nothing happens": (3, [anon(0, 4), anon(4, 2, "r"), anon(10, 6), op("mremap", 0, 6, 5, 10)]),
+    "length 0 maps shared pages again": (2, [of_file(0, 4, 0, shared=True), op("mremap", 1, 0, 2, 10)]),
+    "also those that may not be written": (2, [of_file(0, 4, 0, "c", "r", shared=True), op("mremap", 1, 0, 2, 10)]),
+    "nor what the new place is cut out of": (2, [of_file(0, 4, 0, shared=True), op("mremap", 1, 0, 2, 1)]),
+    "no private ones": (1, [of_file(0, 4, 0), op("mremap", 1, 0, 2, 10)]),
+}
+
+
+def edges(end: int) -> list[tuple]:
+    """Calls that reach over the end of the address space, and their errno; page 0 and 1 are mapped, the last is not."""
+    return [
+        (*anon(end - 1, 2), errno.ENOMEM),
+        (*anon(end + 1, 1), errno.ENOMEM),
+        (*anon(end - 1, 2, noreplace=True), errno.ENOMEM),
+        (*op("munmap", end - 1, 2), errno.EINVAL),
+        (*op("munmap", end + 1, 1), errno.EINVAL),
+        (*op("mprotect", end - 1, 2, "r"), errno.ENOMEM),
+        (*op("mlock", end - 1, 2), errno.ENOMEM),
+        (*op("munlock", end - 1, 2), errno.ENOMEM),
+        (*op("madvise", end - 1, 2, "NORMAL"), errno.ENOMEM),
+        (*op("mremap", end - 1, 2, 1), errno.EFAULT),
+        (*op("mremap", 0, 2 * end, 1), errno.EINVAL),
+        (*op("mremap", 0, 2, 2, end - 1), errno.EINVAL),
+        (*op("mremap", 0, 2, 2 * end), errno.EINVAL),
+        (*op("mremap", 0, 2, end + 2, 10), errno.EINVAL),
+        (*write(end + 1), errno.EFAULT),
+    ]
