@@ -182,10 +182,12 @@ def shrink(ops: np.ndarray, result: Result, setting: Setting) -> tuple[np.ndarra
     """
     if result.verdict == HUNG:  # each try would take as long again
         return ops, result
-    setting = setting._replace(smaps_every=1)
-    ops, result = _differing(ops[: result.ops + 1], setting) or (ops, result)
+    ops = ops[: result.ops + 1]
     size = len(ops)
     while size:
+        if size == 1:  # few are left: now smaps, which takes longer than a hundred operations, after each
+            setting = setting._replace(smaps_every=1)
+            ops, result = _differing(ops, setting) or (ops, result)
         i, shorter = 0, False
         while i < len(ops):
             found = _differing(np.delete(ops, slice(i, i + size)), setting)
