@@ -14,7 +14,7 @@ from workbench.kernel import vma_ops as V
 from workbench.mm.vma import PAGE_SIZE
 from workbench.mm.vma_core import RULE_TEXT
 
-FILES = ("a", "a2", "b", "c", "d", "e")  # as the descriptors of vma_ops
+FILES = ("a", "a2", "b", "c", "d", "e", "w")  # as the descriptors of vma_ops
 ADVICE = {number: name for name, number in V.ADVICE.items()}
 
 
@@ -69,7 +69,9 @@ def sequence(pair: Pair, seed: int, length: int) -> None:
     r = random.Random(seed)
     for step in range(length):
         kind = r.random()
-        pair.do(*(FORK if kind < 0.04 and len(pair.parents) < 7 else random_operation(r, pair.naive)))
+        pair.do(
+            *(FORK if kind < 0.04 and len(pair.parents) < 7 else random_operation(r, pair.naive, write_only=("w",)))
+        )
         if kind > 0.98 and pair.parents:
             r.choice(pair.parents).exit()
         if step % 10 == 0:

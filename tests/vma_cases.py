@@ -2,7 +2,7 @@
 
 Each is (how many VMAs there are at the end, operations); an operation is (name, places, how), as `naive_vma` takes it,
 or ``fork``: the child goes on. Files are named as in `live_vma`: ``a`` and ``a2`` are dup()s, ``b`` and ``c`` were
-opened again (``c`` to read only), ``d`` is another inode; each has `FILE_PAGES` pages.
+opened again (``c`` to read only, ``w`` to write only), ``d`` is another inode; each has `FILE_PAGES` pages.
 """
 
 import errno
@@ -228,6 +228,7 @@ CASES = {
     ),
     "else nothing happens": (3, [anon(0, 4), anon(4, 2, "r"), anon(10, 6), op("mremap", 0, 6, 5, 10)]),
     "length 0 maps shared pages again": (2, [of_file(0, 4, 0, shared=True), op("mremap", 1, 0, 2, 10)]),
+    "what is opened to write only can't be mapped": (1, [anon(0, 2), of_file(0, 2, 0, "w", ""), of_file(2, 2, 0, "w")]),
     "also those that may not be written": (2, [of_file(0, 4, 0, "c", "r", shared=True), op("mremap", 1, 0, 2, 10)]),
     "nor what the new place is cut out of": (2, [of_file(0, 4, 0, shared=True), op("mremap", 1, 0, 2, 1)]),
     "no private ones": (1, [of_file(0, 4, 0), op("mremap", 1, 0, 2, 10)]),

@@ -19,7 +19,7 @@ from workbench.kernel.vma_smaps import MAPS, live_rows
 from workbench.mm import vma_core, vma_move
 from workbench.mm.vma import AddressSpace
 from workbench.mm.vma_draw import Row
-from workbench.mm.vma_machine import Machine
+from workbench.mm.vma_machine import File, Machine
 
 BASE = (
     1 << 24
@@ -30,6 +30,7 @@ PR_SET_PDEATHSIG = 1
 AGREED, DIFFERS, DIED, HUNG = "agreed", "differs", "died", "hung"
 # Words of the memory that parent and children share, before the text of a mismatch.
 PROGRESS, CHECKS, TEXT, COUNTERS = 0, 1, 2, 3
+MODES = {"rw": os.O_RDWR, "r": os.O_RDONLY, "w": os.O_WRONLY}
 COUNTED = ("SPLITS", "MERGES_LEFT", "MERGES_RIGHT", "MERGES_BOTH")
 WORDS, TEXT_ROOM = 8, 1 << 16
 
@@ -101,7 +102,7 @@ def _words(shared: mmap.mmap) -> np.ndarray:
 
 
 def _start(body: Callable[[], int]) -> int:
-    """Fork; the child leads a process group, runs `body`, exits with its status, and dies with its parent."""
+    """Fork; the child runs `body`, exits with its status, leaves Ctrl-C to its parent, and dies with that."""
     parent = os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads: none of them matters to the child
@@ -111,6 +112,7 @@ def _start(body: Callable[[], int]) -> int:
     status = 70
     try:
         libc.call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if os.getppid() == parent:
             status = body()
     except BaseException as error:  # whatever it was, nothing of the parent's may run on in the child
@@ -156,8 +158,7 @@ class _Child:
         rows = (forks + 2) * (o.ARENA + 8)
         self.machine = Machine(setting.kernel, setting.without, rows=rows, spaces=forks + 1)
         self.space = AddressSpace(self.machine)
-        opened = [self.machine.open(f"inode {i}", o.FILE_PAGES, rw) for _, (i, rw) in sorted(_struct_files().items())]
-        self.files = np.array([opened[file].row for file, _, _ in o.DESCRIPTORS], np.int64)
+        self.files = np.array([file.row for file in model_files(self.machine)], np.int64)
         self.fds = _open_all(setting.directory)
         inodes = {inode: os.fstat(int(fd)).st_ino for fd, (_, inode, _) in zip(self.fds, o.DESCRIPTORS, strict=True)}
         self.seen = np.full(len(ops) + o.INODES + 1, -1, np.int64)
@@ -252,9 +253,13 @@ class _Child:
         return 0
 
 
-def _struct_files() -> dict[int, tuple[int, bool]]:
-    """Inode and mode of each struct file."""
-    return {file: (inode, writable) for file, inode, writable in o.DESCRIPTORS}
+def model_files(machine: Machine) -> list[File]:
+    """Open the model's file for each of `vma_ops.DESCRIPTORS`, in their order."""
+    opened: dict[int, File] = {}
+    for file, inode, mode in o.DESCRIPTORS:
+        if file not in opened:
+            opened[file] = machine.open(f"inode {inode}", o.FILE_PAGES, writable="w" in mode, readable="r" in mode)
+    return [opened[file] for file, _, _ in o.DESCRIPTORS]
 
 
 def _open_all(directory: str) -> np.ndarray:
@@ -263,10 +268,10 @@ def _open_all(directory: str) -> np.ndarray:
     inodes = [open_unnamed(directory), os.memfd_create("workbench-vma")]
     opened: dict[int, int] = {}
     fds = []
-    for file, inode, writable in o.DESCRIPTORS:
+    for file, inode, mode in o.DESCRIPTORS:
         os.ftruncate(inodes[inode], size)
-        mode = os.O_RDWR if writable else os.O_RDONLY
-        fds.append(os.dup(opened[file]) if file in opened else os.open(f"/proc/self/fd/{inodes[inode]}", mode))
+        path = f"/proc/self/fd/{inodes[inode]}"
+        fds.append(os.dup(opened[file]) if file in opened else os.open(path, MODES[mode]))
         opened.setdefault(file, fds[-1])
     for fd in inodes:
         os.close(fd)

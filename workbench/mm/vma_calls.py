@@ -94,7 +94,7 @@ def _new_flags(m, prot, flags, file):
             bits &= ~(VM_SHARED | VM_MAYWRITE)
     elif flags & MAP_PRIVATE == 0:
         return -EINVAL
-    return bits
+    return bits if file == 0 or at(m.file, file)["readable"] else -EACCES
 
 
 @jit
