@@ -85,6 +85,9 @@ def test_wrong_use(space):
         space.mmap(HOME, PAGE_SIZE, RW, o.MAP_PRIVATE | o.MAP_ANONYMOUS)
     with pytest.raises(UsageError, match="a file, or MAP_ANONYMOUS"):
         space.mmap(HOME, PAGE_SIZE, RW, ANONYMOUS, file)
+    for flags in (ANONYMOUS | 0x100, ANONYMOUS | o.MAP_SHARED):  # MAP_GROWSDOWN; MAP_SHARED_VALIDATE
+        with pytest.raises(UsageError, match="modelled"):
+            space.mmap(HOME, PAGE_SIZE, RW, flags)
     with pytest.raises(UsageError, match="no file 'g'"):
         space.machine.rmap("g", 0)
     with pytest.raises(UsageError, match="no rule 'files'"):

@@ -1,8 +1,11 @@
 """The VMA model against the running kernel: it agrees; each rule that is switched off is found, and told shortly."""
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -160,6 +163,37 @@ def test_the_parent_is_interrupted(monkeypatch):
         vma_child.run_sequence(sequence("mmap 0-3 rw"), SETTING)
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_command_leaves_nothing(number, tmp_path):
+    """No process, at whatever depth of forks, and no file."""
+    command = [sys.executable, "-m", "workbench", "kernel", "vma", "--ops", "100000000"]
+    surroundings = os.environ | {"NUMBA_DISABLE_JIT": "1", "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=surroundings, stderr=subprocess.PIPE) as running:
+        parent = psutil.Process(running.pid)
+        assert soon(lambda: len(parent.children(recursive=True)) >= 2), "no child has forked"
+        children = parent.children(recursive=True)
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.suspend()  # so that none ends by itself
+        running.send_signal(number)
+        assert running.wait(20) in (-number, 128 + number)
+        left = [] if soon(lambda: not any(map(psutil.Process.is_running, children))) else children
+        for child in filter(psutil.Process.is_running, left):
+            child.kill()
+        assert not left
+        assert running.stderr.read().count(b"\n") <= 1
+    assert os.listdir(tmp_path) == []
+
+
+def soon(true, within_s=20.0):
+    end = time.monotonic() + within_s
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def test_shrinking_keeps_what_is_needed_only(monkeypatch):
     """Against a made-up fault: a munlock some time after two forks."""
 
@@ -202,6 +236,12 @@ def test_command_with_a_mismatch(capsys):
     assert found["mismatches"] >= 1
     assert found["mismatch"]["what"] == "mappings"
     assert len(found["mismatch"]["ops"]) <= SHORT
+
+
+def test_command_without_the_ioctl(monkeypatch, capsys):
+    monkeypatch.setattr(vma_oracle, "can_query", lambda: False)
+    assert cli.main(["kernel", "vma", "--ops", "200"]) == 0
+    assert "compared after every operation by /proc/self/smaps; 20" in capsys.readouterr().out
 
 
 def test_text_of_other_mismatches():
