@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -279,6 +280,8 @@ class Uname:
         ({"machine": "riscv64"}, "x86_64"),
         ({"release": "6.6.1"}, "6.12"),
         ({"sysname": "Plan9"}, "Linux"),
+        ({"release": "6.16-generic"}, "CVE-2026-23077"),
+        ({"release": "6.18.7"}, "CVE-2026-23077"),
     ],
 )
 def test_what_is_missing_is_told_in_one_line(monkeypatch, capsys, what, told):
@@ -290,15 +293,34 @@ def test_what_is_missing_is_told_in_one_line(monkeypatch, capsys, what, told):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("release", ["6.12.5", "6.15.11-generic", "6.18.8", "6.18.44-x-1", "6.19", "7.0-rc1"])
+def test_kernels_whose_mremap_is_sound(monkeypatch, release):
+    monkeypatch.setattr(os, "uname", lambda: type("Other", (Uname,), {"release": release}))
+    needs.sound_vma_merges()
+
+
 def test_more_that_may_be_missing(monkeypatch, tmp_path):
+    with monkeypatch.context() as patched:
+        patched.setattr(resource, "getrlimit", lambda which: (1 << 16, 1 << 16))
+        patched.setattr(os, "geteuid", lambda: 1000)
+        with pytest.raises(needs.Unavailable, match="ulimit -l of 1024 KiB"):
+            vma_oracle.check_needs()
     strict = tmp_path / "overcommit_memory"
     strict.write_text("2\n")
-    monkeypatch.setattr(vma_oracle, "OVERCOMMIT", strict)
+    monkeypatch.setattr(needs, "OVERCOMMIT", strict)
     with pytest.raises(needs.Unavailable, match="overcommit"):
+        vma_oracle.check_needs()
+    monkeypatch.setattr(needs, "KERNEL_MM", tmp_path)
+    with pytest.raises(needs.Unavailable, match="transparent_hugepage"):
         vma_oracle.check_needs()
     monkeypatch.setattr(o, "PAGE_SIZE", 65536)
     with pytest.raises(needs.Unavailable, match="65536"):
         vma_oracle.check_needs()
+    statvfs = os.statvfs_result((0,) * 8 + (os.ST_NOEXEC, 255))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstatvfs", lambda fd: statvfs)
+        with pytest.raises(needs.Unavailable, match="noexec"):
+            vma_child.real_directory()
     monkeypatch.setattr(vma_child, "open_unnamed", lambda directory: os.open(tmp_path / "none", os.O_RDWR))
     with pytest.raises(needs.Unavailable, match="O_TMPFILE"):
         vma_child.real_directory()

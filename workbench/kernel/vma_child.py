@@ -292,8 +292,13 @@ def real_directory() -> str:
     """
     for directory in (tempfile.gettempdir(), os.getcwd(), "/var/tmp"):
         try:
-            os.close(open_unnamed(directory))
+            fd = open_unnamed(directory)
         except OSError:
             continue
-        return directory
-    raise needs.Unavailable("needs a directory whose file system has O_TMPFILE (ext4, xfs, btrfs, tmpfs)")
+        noexec = os.fstatvfs(fd).f_flag & os.ST_NOEXEC  # there files can't be mapped PROT_EXEC
+        os.close(fd)
+        if not noexec:
+            return directory
+    raise needs.Unavailable(
+        "needs a directory without noexec whose file system has O_TMPFILE (ext4, xfs, btrfs, tmpfs)"
+    )

@@ -5,7 +5,6 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +28,6 @@ from workbench.mm.vma_draw import Row, draw
 from workbench.mm.vma_machine import rules_of
 
 LENGTH = 4000  # operations of a sequence
-OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
 MACHINES = ("x86_64", "aarch64")
 
 
@@ -73,8 +71,8 @@ def check_needs() -> Setting:
     version = needs.kernel_version()
     if version < (6, 12):
         raise needs.Unavailable("needs Linux 6.12 or later: the rules of merging were others before")
-    if OVERCOMMIT.read_text().strip() == "2":
-        raise needs.Unavailable("needs vm.overcommit_memory other than 2, which changes VM_ACCOUNT")
+    needs.sound_vma_merges()
+    needs.vma_flags()
     return Setting(real_directory(), can_query(), kernel=version)
 
 
