@@ -259,6 +259,19 @@ CASES = {
         "wwww",
         [anon(0, 4), write(0), op("mremap", 2, 2, 2, 10), op("mremap", 10, 2, 2, 2)],
     ),
+    "back beside what is new: joins, and all has the anon_vma (6.16)": (
+        "rrrr",
+        "rrrr|rr",
+        [
+            *(anon(0, 4), write(2), op("mremap", 2, 2, 2, 6), anon(0, 2), op("mremap", 6, 2, 2, 2)),
+            *(op("mprotect", 0, 4, "r"), anon(4, 2, "r")),
+        ],
+    ),
+    "not what was inherited": (
+        "ww....ww",
+        "ww|ww",
+        [anon(0, 4), write(2), FORK, op("mremap", 2, 2, 2, 6), anon(0, 2), op("mremap", 6, 2, 2, 2)],
+    ),
     "moved beside itself": ("wwww", "....wwww", [anon(0, 4), op("mremap", 0, 4, 4, 4)]),
     "in one go: all that lie in the range, at their distances, and nothing of the target in between": (
         "ww..rr....wwwwww",
