@@ -85,7 +85,7 @@ def _new_flags(m, prot, flags, file):
     if flags & MAP_LOCKED:
         bits |= VM_LOCKED
     if flags & MAP_STACK:
-        bits |= VM_NOHUGEPAGE  # since v6.7, with CONFIG_TRANSPARENT_HUGEPAGE
+        bits |= VM_NOHUGEPAGE  # with CONFIG_TRANSPARENT_HUGEPAGE (v6.12 include/linux/mman.h calc_vm_flag_bits)
     if flags & MAP_NORESERVE:
         bits |= VM_NORESERVE
     if flags & MAP_SHARED:
