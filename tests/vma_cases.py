@@ -43,6 +43,11 @@ CASES = {
         ],
     ),
     "a hole splits": ("wwwwww", "ww..ww", [anon(0, 6), op("munmap", 2, 2)]),
+    "what is unmapped joins nothing": (
+        "ww",
+        "rr",
+        [anon(0, 2), anon(2, 2, "r"), op("munmap", 2, 2), op("mprotect", 0, 2, "r")],
+    ),
     "access to the middle splits in three": ("wwwwww", "ww|rr|ww", [anon(0, 6), op("mprotect", 2, 2, "r")]),
     "restored: one again": (
         "ww|rr|ww",
