@@ -19,7 +19,7 @@ from workbench.kernel.vma_smaps import MAPS, live_rows
 from workbench.mm import vma_core, vma_move
 from workbench.mm.vma import AddressSpace
 from workbench.mm.vma_draw import Row
-from workbench.mm.vma_machine import Machine
+from workbench.mm.vma_machine import File, Machine
 
 BASE = (
     1 << 24
@@ -30,6 +30,7 @@ PR_SET_PDEATHSIG = 1
 AGREED, DIFFERS, DIED, HUNG = "agreed", "differs", "died", "hung"
 # Words of the memory that parent and children share, before the text of a mismatch.
 PROGRESS, CHECKS, TEXT, COUNTERS = 0, 1, 2, 3
+MODES = {"rw": os.O_RDWR, "r": os.O_RDONLY, "w": os.O_WRONLY}
 COUNTED = ("SPLITS", "MERGES_LEFT", "MERGES_RIGHT", "MERGES_BOTH")
 WORDS, TEXT_ROOM = 8, 1 << 16
 
@@ -49,7 +50,7 @@ class Setting(NamedTuple):
 
     directory: str  # on a real file system
     by_query: bool = True  # PROCMAP_QUERY after each operation; else /proc/self/maps
-    smaps_every: int = 50  # operations
+    smaps_every: int = 200  # operations
     kernel: tuple[int, int] | None = None
     without: tuple[str, ...] = ()
 
@@ -101,7 +102,7 @@ def _words(shared: mmap.mmap) -> np.ndarray:
 
 
 def _start(body: Callable[[], int]) -> int:
-    """Fork; the child leads a process group, runs `body`, exits with its status, and dies with its parent."""
+    """Fork; the child runs `body`, exits with its status, leaves Ctrl-C to its parent, and dies with that."""
     parent = os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads: none of them matters to the child
@@ -111,6 +112,7 @@ def _start(body: Callable[[], int]) -> int:
     status = 70
     try:
         libc.call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if os.getppid() == parent:
             status = body()
     except BaseException as error:  # whatever it was, nothing of the parent's may run on in the child
@@ -156,8 +158,7 @@ class _Child:
         rows = (forks + 2) * (o.ARENA + 8)
         self.machine = Machine(setting.kernel, setting.without, rows=rows, spaces=forks + 1)
         self.space = AddressSpace(self.machine)
-        opened = [self.machine.open(f"inode {i}", o.FILE_PAGES, rw) for _, (i, rw) in sorted(_struct_files().items())]
-        self.files = np.array([opened[file].row for file, _, _ in o.DESCRIPTORS], np.int64)
+        self.files = np.array([file.row for file in model_files(self.machine)], np.int64)
         self.fds = _open_all(setting.directory)
         inodes = {inode: os.fstat(int(fd)).st_ino for fd, (_, inode, _) in zip(self.fds, o.DESCRIPTORS, strict=True)}
         self.seen = np.full(len(ops) + o.INODES + 1, -1, np.int64)
@@ -204,7 +205,10 @@ class _Child:
         self.before = self.space.rows()
         child = self.machine.new_space()
         pid = _start(lambda: self._go_on(child))
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status < 0:  # end in the same way
+            os.kill(os.getpid(), -status)
+        return status
 
     def _go_on(self, child: int) -> int:
         vma_move.fork(self.machine.memory, int(self.state[vma_live.MM]), child)
@@ -249,25 +253,34 @@ class _Child:
         return 0
 
 
-def _struct_files() -> dict[int, tuple[int, bool]]:
-    """Inode and mode of each struct file."""
-    return {file: (inode, writable) for file, inode, writable in o.DESCRIPTORS}
+def model_files(machine: Machine) -> list[File]:
+    """Open the model's file for each of `vma_ops.DESCRIPTORS`, in their order."""
+    opened: dict[int, File] = {}
+    for file, inode, mode in o.DESCRIPTORS:
+        if file not in opened:
+            opened[file] = machine.open(f"inode {inode}", o.FILE_PAGES, writable="w" in mode, readable="r" in mode)
+    return [opened[file] for file, _, _ in o.DESCRIPTORS]
 
 
 def _open_all(directory: str) -> np.ndarray:
     """Open a file descriptor for each of `vma_ops.DESCRIPTORS`: inode 0 in a directory, without a name; 1 a memfd."""
     size = o.FILE_PAGES * o.PAGE_SIZE
-    inodes = [os.open(directory, os.O_RDWR | os.O_TMPFILE, 0o600), os.memfd_create("workbench-vma")]
+    inodes = [open_unnamed(directory), os.memfd_create("workbench-vma")]
     opened: dict[int, int] = {}
     fds = []
-    for file, inode, writable in o.DESCRIPTORS:
+    for file, inode, mode in o.DESCRIPTORS:
         os.ftruncate(inodes[inode], size)
-        mode = os.O_RDWR if writable else os.O_RDONLY
-        fds.append(os.dup(opened[file]) if file in opened else os.open(f"/proc/self/fd/{inodes[inode]}", mode))
+        path = f"/proc/self/fd/{inodes[inode]}"
+        fds.append(os.dup(opened[file]) if file in opened else os.open(path, MODES[mode]))
         opened.setdefault(file, fds[-1])
     for fd in inodes:
         os.close(fd)
     return np.array(fds, np.int64)
+
+
+def open_unnamed(directory: str) -> int:
+    """Open a new file that has no name, and so is gone with its last descriptor."""
+    return os.open(directory, os.O_RDWR | os.O_TMPFILE, 0o600)
 
 
 def real_directory() -> str:
@@ -279,8 +292,13 @@ def real_directory() -> str:
     """
     for directory in (tempfile.gettempdir(), os.getcwd(), "/var/tmp"):
         try:
-            os.close(os.open(directory, os.O_RDWR | os.O_TMPFILE, 0o600))
+            fd = open_unnamed(directory)
         except OSError:
             continue
-        return directory
-    raise needs.Unavailable("needs a directory whose file system has O_TMPFILE (ext4, xfs, btrfs, tmpfs)")
+        noexec = os.fstatvfs(fd).f_flag & os.ST_NOEXEC  # there files can't be mapped PROT_EXEC
+        os.close(fd)
+        if not noexec:
+            return directory
+    raise needs.Unavailable(
+        "needs a directory without noexec whose file system has O_TMPFILE (ext4, xfs, btrfs, tmpfs)"
+    )
