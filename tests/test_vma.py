@@ -8,7 +8,7 @@ import vma_pictures as pictures
 
 from workbench.accelerate import JIT_ENABLED
 from workbench.errors import UsageError
-from workbench.kernel import vma_ops as o
+from workbench.kernel.vma import ops as o
 from workbench.mm import interval_tree, vma_core
 from workbench.mm.vma import PAGE_SIZE, AddressSpace
 from workbench.mm.vma_draw import Row, line

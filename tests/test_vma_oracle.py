@@ -16,9 +16,13 @@ import vma_pictures as pictures
 
 from workbench import cli
 from workbench.accelerate import JIT_ENABLED
-from workbench.kernel import needs, vma_child, vma_live, vma_oracle, vma_smaps
-from workbench.kernel import vma_ops as o
-from workbench.kernel.vma_child import AGREED, DIED, DIFFERS, HUNG, Result
+from workbench.kernel import needs
+from workbench.kernel.vma import child as vma_child
+from workbench.kernel.vma import live as vma_live
+from workbench.kernel.vma import ops as o
+from workbench.kernel.vma import oracle as vma_oracle
+from workbench.kernel.vma import smaps as vma_smaps
+from workbench.kernel.vma.child import AGREED, DIED, DIFFERS, HUNG, Result
 from workbench.mm.vma_core import RULE
 
 try:

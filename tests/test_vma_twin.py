@@ -10,7 +10,7 @@ from vma_cases import CASES, FORK, edges, pictured
 from vma_pair import FLAG, PROT, Pair
 from vma_random import ALL_ADVICE, PAGES, random_operation
 
-from workbench.kernel import vma_ops as V
+from workbench.kernel.vma import ops as V
 from workbench.mm.vma import PAGE_SIZE
 from workbench.mm.vma_core import RULE_TEXT
 from workbench.mm.vma_draw import line

@@ -8,7 +8,7 @@ from naive_vma import ACCESS, Inode, NaiveSpace, OpenFile, Vma
 from vma_cases import FILE_PAGES
 from vma_random import PAGES
 
-from workbench.kernel import vma_ops as V
+from workbench.kernel.vma import ops as V
 from workbench.mm import interval_tree, vma_core
 from workbench.mm.vma import PAGE_SIZE, AddressSpace, Machine
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.kernel import vma_ops as o
-from workbench.kernel.vma_child import model_files
+from workbench.kernel.vma import ops as o
+from workbench.kernel.vma.child import model_files
 from workbench.mm.vma import PAGE_SIZE, AddressSpace
 from workbench.mm.vma_machine import Machine
 

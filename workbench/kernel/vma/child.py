@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workbench.kernel import libc, needs, vma_live
-from workbench.kernel import vma_ops as o
-from workbench.kernel.vma_smaps import MAPS, live_rows
+from workbench.kernel import libc, needs
+from workbench.kernel.vma import live
+from workbench.kernel.vma import ops as o
+from workbench.kernel.vma.smaps import MAPS, live_rows
 from workbench.mm import vma_core, vma_move
 from workbench.mm.vma import AddressSpace
 from workbench.mm.vma_draw import Row
@@ -163,9 +164,9 @@ class _Child:
         inodes = {inode: os.fstat(int(fd)).st_ino for fd, (_, inode, _) in zip(self.fds, o.DESCRIPTORS, strict=True)}
         self.seen = np.full(len(ops) + o.INODES + 1, -1, np.int64)
         self.seen[: o.INODES] = [inodes[i] for i in range(o.INODES)]
-        self.state = np.zeros(vma_live.STATE, np.int64)
-        self.state[vma_live.INODES] = o.INODES
-        self.query = np.zeros(vma_live.QUERY_WORDS, np.int64)
+        self.state = np.zeros(live.STATE, np.int64)
+        self.state[live.INODES] = o.INODES
+        self.query = np.zeros(live.QUERY_WORDS, np.int64)
         self.before: list[Row] = []
 
     def run(self) -> int:
@@ -181,23 +182,23 @@ class _Child:
         while True:
             if every == 1:
                 self.before = self.space.rows()
-            self.space.mm = int(self.state[vma_live.MM])
-            upto = int(self.state[vma_live.NEXT]) // every * every + every
-            found = vma_live.run(
+            self.space.mm = int(self.state[live.MM])
+            upto = int(self.state[live.NEXT]) // every * every + every
+            found = live.run(
                 self.machine.memory, self.state, self.ops, upto, BASE, o.ARENA, self.fds, self.files,
                 maps if self.setting.by_query else -1, self.query, self.query.ctypes.data, self.seen,
             )  # fmt: skip
             self._count()
-            if found == vma_live.NO_QUERY:
+            if found == live.NO_QUERY:
                 raise needs.Unavailable("PROCMAP_QUERY failed")
-            if found in (vma_live.OTHER_RESULT, vma_live.OTHER_ROWS):
-                return self._tell("result" if found == vma_live.OTHER_RESULT else "mappings")
+            if found in (live.OTHER_RESULT, live.OTHER_ROWS):
+                return self._tell("result" if found == live.OTHER_RESULT else "mappings")
             differs = self._differs_from_smaps()
             if differs:
                 return self._tell(differs)
-            if found == vma_live.DONE:
+            if found == live.DONE:
                 return 0
-            if found == vma_live.FORKS:
+            if found == live.FORKS:
                 return self._fork()
 
     def _fork(self) -> int:
@@ -211,16 +212,16 @@ class _Child:
         return status
 
     def _go_on(self, child: int) -> int:
-        vma_move.fork(self.machine.memory, int(self.state[vma_live.MM]), child)
-        self.state[vma_live.MM] = self.space.mm = child
-        self.state[vma_live.NEXT] += 1
-        self.state[vma_live.MODEL_RESULT] = self.state[vma_live.KERNEL_RESULT] = 0
+        vma_move.fork(self.machine.memory, int(self.state[live.MM]), child)
+        self.state[live.MM] = self.space.mm = child
+        self.state[live.NEXT] += 1
+        self.state[live.MODEL_RESULT] = self.state[live.KERNEL_RESULT] = 0
         self._count()
         differs = self._differs_from_smaps()
         return self._tell(differs) if differs else self.run()
 
     def _count(self) -> None:
-        self.words[PROGRESS] = self.state[vma_live.NEXT]
+        self.words[PROGRESS] = self.state[live.NEXT]
         for place, name in enumerate(COUNTED):
             self.words[COUNTERS + place] = self.machine.memory.sys[vma_core.REGISTERS.index(name)]
 
@@ -228,21 +229,21 @@ class _Child:
         """Compare with the text of smaps, or, where the ioctl is wanting, with that of maps too; what differs."""
         self.words[CHECKS] += 1
         model = self.space.rows()
-        live = live_rows(BASE, o.ARENA)
+        rows = live_rows(BASE, o.ARENA)
         shown = [(r.start, r.end, r.perms, r.pgoff if r.file >= 0 else 0) for r in model]
-        if shown != [(r.start, r.end, r.perms, r.pgoff if r.file >= 0 else 0) for r in live]:
+        if shown != [(r.start, r.end, r.perms, r.pgoff if r.file >= 0 else 0) for r in rows]:
             return "mappings"
-        if [r.file < 0 for r in model] != [r.file < 0 for r in live]:
+        if [r.file < 0 for r in model] != [r.file < 0 for r in rows]:
             return "mappings"
-        return "flags" if [r.flags for r in model] != [r.flags for r in live] else ""
+        return "flags" if [r.flags for r in model] != [r.flags for r in rows] else ""
 
     def _tell(self, what: str) -> int:
         """Write down a mismatch for the parent."""
         told = {
             "what": what,
-            "op": int(self.state[vma_live.NEXT]) - 1,
-            "model_result": int(self.state[vma_live.MODEL_RESULT]),
-            "kernel_result": int(self.state[vma_live.KERNEL_RESULT]),
+            "op": int(self.state[live.NEXT]) - 1,
+            "model_result": int(self.state[live.MODEL_RESULT]),
+            "kernel_result": int(self.state[live.KERNEL_RESULT]),
             "before": self.before,
             "model": self.space.rows(),
             "kernel": live_rows(BASE, o.ARENA),
@@ -254,7 +255,7 @@ class _Child:
 
 
 def model_files(machine: Machine) -> list[File]:
-    """Open the model's file for each of `vma_ops.DESCRIPTORS`, in their order."""
+    """Open the model's file for each of `ops.DESCRIPTORS`, in their order."""
     opened: dict[int, File] = {}
     for file, inode, mode in o.DESCRIPTORS:
         if file not in opened:
@@ -263,7 +264,7 @@ def model_files(machine: Machine) -> list[File]:
 
 
 def _open_all(directory: str) -> np.ndarray:
-    """Open a file descriptor for each of `vma_ops.DESCRIPTORS`: inode 0 in a directory, without a name; 1 a memfd."""
+    """Open a file descriptor for each of `ops.DESCRIPTORS`: inode 0 in a directory, without a name; 1 a memfd."""
     size = o.FILE_PAGES * o.PAGE_SIZE
     inodes = [open_unnamed(directory), os.memfd_create("workbench-vma")]
     opened: dict[int, int] = {}

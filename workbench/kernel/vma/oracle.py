@@ -11,9 +11,9 @@ import numpy as np
 
 from workbench.errors import UsageError
 from workbench.kernel import needs
-from workbench.kernel import vma_ops as o
 from workbench.kernel.libc import error_name
-from workbench.kernel.vma_child import (
+from workbench.kernel.vma import ops as o
+from workbench.kernel.vma.child import (
     AGREED,
     BASE,
     HUNG,
@@ -23,7 +23,7 @@ from workbench.kernel.vma_child import (
     run_sequence,
     warm_up,
 )
-from workbench.kernel.vma_smaps import can_query
+from workbench.kernel.vma.smaps import can_query
 from workbench.mm.vma_draw import Row, draw
 from workbench.mm.vma_machine import rules_of
 
