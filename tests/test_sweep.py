@@ -1,5 +1,6 @@
 """Batches: all points arrive, once, whatever dies on the way; what fails is kept beside the rest."""
 
+import fcntl
 import io
 import json
 import os
@@ -10,11 +11,13 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from multiprocessing import Pipe
 from pathlib import Path
 
 import jupytext
 import psutil
 import pytest
+from distributed import KilledWorker
 
 import workbench
 from workbench import batch, cli, costs, designs, results
@@ -386,6 +389,32 @@ def test_a_cluster_of_which_a_worker_is_killed(tmp_path, undisturbed, cluster):
     assert gone(below)
 
 
+def test_a_scheduler_that_is_killed(tmp_path, cluster):
+    """The command ends with one line; what is done is kept."""
+    address, _ = cluster
+    (tmp_path / "s.toml").write_text(TOML.replace("replications = 10", "replications = 2000"))
+    process = subprocess.Popen(
+        command(tmp_path / "s.toml", "--out", tmp_path / "o", "--scheduler", address),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and rows_so_far(tmp_path / "o") < 3:
+        time.sleep(0.02)
+    port = int(address.rpartition(":")[2])
+    (scheduler,) = [p for p in psutil.Process().children() if any(c.laddr.port == port for c in _heard(p))]
+    scheduler.kill()
+    _, words = process.communicate(timeout=120)
+    assert process.returncode == 1 and words.splitlines()[-1].endswith(
+        "it is gone; what is done is kept, and the same command goes on"
+    )
+    assert "Traceback" not in words and len(results.load(tmp_path / "o")) >= 3
+
+
+def _heard(process):
+    return [c for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
+
+
 def test_a_cluster_that_is_lost(tmp_path, cluster, monkeypatch):
     """Without workers the batch says so; what is done is kept."""
     address, workers = cluster
@@ -481,6 +510,121 @@ def test_a_failure_in_the_summary(tmp_path, capsys, monkeypatch):
 def a_job(**given):
     made = spec.read(SPEC | {"set": {"ops": 3, "ranges": 5} | given})
     return job.make(made.points[0], made)
+
+
+class Sent(list):
+    """A future of what has happened already."""
+
+    def __init__(self, status, error=None):
+        self.status, self.error, self.client = status, error, type("Client", (), {"scheduler": None})
+
+    def exception(self):
+        return self.error
+
+
+def test_what_does_not_come_back(tmp_path):
+    """Jobs of a worker that died are tried one by one, and one that does it again has failed; the rest is told."""
+    made = spec.read(FEW)
+    jobs = [job.make(point, made) for point in made.points[:2]]
+    died = KilledWorker("run", None, 3)
+    with run.Store(tmp_path) as store, progress.Progress(2, 0, io.StringIO()) as told:
+        batch_run = run._Run(made, store, told, [])
+        for status, error, says in [
+            ("lost", None, "scheduler of this machine: it is gone; what is done is kept"),
+            ("cancelled", None, "it is gone"),
+            ("error", KeyError("x\ny"), r"a worker can't run points: KeyError: 'x\\ny'; what is done is kept"),
+            ("error", UsageError("its sources"), "its sources"),
+        ]:
+            with pytest.raises((BatchError, UsageError), match=says):
+                batch_run._not_answered(Sent(status, error), jobs)
+        batch_run._not_answered(Sent("error", died), jobs)
+        assert [batch_run._handful(), batch_run._handful()] == [[jobs[0]], [jobs[1]]]
+        batch_run._not_answered(Sent("error", died), jobs[:1])
+        assert [one.attempt for one in batch_run.alone] == [2] and not batch_run.failures
+        batch_run._not_answered(Sent("error", died), [batch_run.alone.popleft()])
+        assert [f["error"] for f in batch_run.failures] == ["its worker died, and those that tried again"]
+
+
+def test_the_first_notebook_goes_alone_where_code_is_compiled(tmp_path, book, monkeypatch):
+    made = spec.read({"notebook": str(book)}, allow=[book])
+    monkeypatch.setattr(run, "JIT_ENABLED", True)
+    with run.Store(tmp_path / "o") as store:
+        under_way = run._Run(made, store, None, [])
+        under_way.threads = 4
+        assert under_way._room() == 1
+        under_way.answered = 1
+        assert under_way._room() == 8
+
+
+def test_a_process_that_simulates(monkeypatch):
+    """It says when it begins, answers, and ends when it has had nothing to do for a while."""
+    monkeypatch.setattr(child, "IDLE_S", 0.0)
+    monkeypatch.setattr(child, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    ours, theirs = Pipe()
+    ours.send(a_job())
+    child.main(os.dup(theirs.fileno()))
+    assert ours.recv() == child.BEGUN
+    answer = ours.recv()
+    assert answer.job is None and answer.row["point"] == a_job().point.key
+    ours.close()
+    child.main(os.dup(theirs.fileno()))  # nobody is there any more
+    theirs.close()
+
+
+def test_what_has_to_be_compiled_is_compiled_once_and_by_one_process(tmp_path, monkeypatch):
+    seen = []
+
+    def simulated(*_, **given):
+        with (tmp_path / "sweep.lock").open("wb") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        seen.append(given["ranges"])
+        raise ValueError("which is for the point itself to say")
+
+    monkeypatch.setattr(child, "JIT_ENABLED", True)
+    monkeypatch.setattr(child, "_prepared", set())
+    monkeypatch.setattr(child, "simulate", simulated)
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    for _ in range(2):
+        child._prepare(a_job())
+    assert seen == [2]
+    monkeypatch.setattr("numba.config.CACHE_DIR", "")
+    with child._alone():
+        pass
+
+
+def test_a_process_that_says_something_else(monkeypatch):
+    """Its point has failed; another process is started for the next."""
+    monkeypatch.setattr(worker._Process, "_wait", lambda *_: "nonsense")
+    with worker.in_this_process(0):
+        answer = worker._simulated(a_job(), 1.0)
+        monkeypatch.undo()
+        assert answer.error == "the process that ran it spoke out of turn" and answer.again
+        assert not worker._simulated(a_job(), 60.0).error
+    assert not worker._processes and not psutil.Process().children()
+
+
+def test_processes_that_go_because_they_are_idle(monkeypatch):
+    """They are not held against a point, unless it never stops."""
+    asked = []
+
+    def ask(process, *_):
+        asked.append(process)
+        raise worker._Died("exited with 0")
+
+    monkeypatch.setattr(worker._Process, "ask", ask)
+    monkeypatch.setattr(worker._Process, "idle_and_gone", lambda _: True)
+    with worker.in_this_process(1):
+        answer = worker._simulated(a_job(), 1.0)
+    assert len(asked) == 3 and answer.error.startswith("the process that was to run it ended at once")
+
+
+def test_a_batch_that_ends(monkeypatch):
+    """Who runs points for it stops, and so does who would."""
+    with worker.in_this_process(1):
+        worker.stop()
+        with pytest.raises(worker.Stopped):
+            worker.run(pickle.dumps([a_job()]), 1.0, source_hash())
 
 
 def test_an_answer_in_this_process():

@@ -151,12 +151,17 @@ class _Run:
 
     def all(self, client: Any) -> list[dict[str, Any]]:
         """Run to the end; gives the failures."""
-        with client.as_current():
-            while self.waiting or self.alone or self.flying:
-                self._look_for_workers(client)
-                self._send(client)
-                self._collect()
-                self.progress.show()
+        from distributed.utils import CancelledError
+
+        try:
+            with client.as_current():
+                while self.waiting or self.alone or self.flying:
+                    self._look_for_workers(client)
+                    self._send(client)
+                    self._collect()
+                    self.progress.show()
+        except CancelledError:  # as all futures are when the scheduler goes
+            raise _lost(client) from None
         return self.failures
 
     # ---- out
@@ -323,8 +328,10 @@ def _settings() -> Iterator[None]:
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Keep loggers from writing: what matters of it becomes one line."""
-    loggers = [logging.getLogger(name) for name in names]
+    """Keep loggers and those below, which have levels of their own, from writing."""
+    known = logging.root.manager.loggerDict
+    below = {name for name in known if name.partition(".")[0] in names}
+    loggers = [logging.getLogger(name) for name in {*names, *below}]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

@@ -108,6 +108,8 @@ def in_this_process(processes: int) -> Iterator[None]:
         yield
     finally:
         stop()
+        for process in list(_processes):  # the workers are closed, and so are their threads
+            process.end()
 
 
 def stop() -> None:
