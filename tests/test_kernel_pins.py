@@ -16,7 +16,10 @@ from workbench.kernel import needs
 from workbench.kernel.needs import Unavailable
 from workbench.kernel.pins import at_random, bench, cases, fuse_server, run
 from workbench.kernel.pins.bench import Bench, run_case
-from workbench.kernel.pins.pages import Proc
+from workbench.kernel.pins.fuse import SlowFile
+from workbench.kernel.pins.io_uring import Ring
+from workbench.kernel.pins.live import Live
+from workbench.kernel.pins.pages import Memory, Proc
 from workbench.kernel.pins.predicted import PRESET, Predicted
 from workbench.mm.world import WRITE
 
@@ -119,6 +122,39 @@ def test_pins_that_come_each_time_are_a_mismatch(monkeypatch):
 
 
 # ---- it leaves nothing behind
+
+_asked = []
+os.register_at_fork(after_in_parent=lambda: [signal.raise_signal(number) for number in _asked])
+
+
+@live
+def test_a_signal_at_a_fork_is_not_lost():
+    """What a handler raises in the interpreter's hooks around a fork, it throws away."""
+    held = Live(1)
+    _asked.append(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            held.fork()
+        pid, _ = held._child
+    finally:
+        _asked.clear()
+        held.close()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@live
+def test_a_server_whose_words_are_not_read_ends_quietly(capfd):
+    slow = SlowFile()
+    ring = Ring()
+    try:
+        page = Memory(1)
+        ring.read(1, slow.fd, slow.next_offset(), page.address, page.size)
+        time.sleep(0.2)  # its word is there, and nobody reads it
+    finally:
+        slow.close()
+        ring.close()
+    assert capfd.readouterr().err == ""
+
 
 HOLDS = """
 from workbench.kernel.pins.live import Live
@@ -245,7 +281,7 @@ def test_a_missing_need_is_told_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(needs, "fuse", no_fuse)
     assert main(["kernel", "pins"]) == 1
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "nothing was run: needs /dev/fuse\n")
+    assert (out, err) == ("", "workbench: nothing was run: needs /dev/fuse\n")
 
 
 def test_a_case_may_be_skipped():

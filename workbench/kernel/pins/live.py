@@ -269,20 +269,26 @@ class Live:
         call("munlock", address, PAGE)
 
     def fork(self) -> None:
-        """Fork; the child waits for `child_exit`."""
+        """Fork; the child waits for `child_exit`.
+
+        Signals are held back meanwhile: the interpreter loses what they raise in its hooks around a fork.
+        """
         reader, writer = os.pipe()
-        with warnings.catch_warnings():  # the child only waits, whatever threads there are
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            try:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                os.close(writer)
-                os.read(reader, 1)
-            finally:
-                os._exit(0)
-        os.close(reader)
-        self._child = pid, writer
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+        try:
+            with warnings.catch_warnings():  # the child only waits, whatever threads there are
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+            if pid == 0:  # goes when the last writer is closed: by us, or with us
+                try:
+                    os.close(writer)
+                    os.read(reader, 1)
+                finally:
+                    os._exit(0)
+            os.close(reader)
+            self._child = pid, writer
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def child_exit(self) -> None:
         """Have the child exit."""
