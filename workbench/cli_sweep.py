@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import UsageError
-from workbench.usage import Add, add_json, print_json, whole_number
+from workbench.usage import Add, add_costs, add_json, print_json, whole_number
 
 MOST_TOLD = 3  # failures in the summary
 
@@ -41,6 +41,7 @@ def add_sweep(add: Add) -> None:
         default=[],
         help="a tracker file or notebook of your own that the spec names: it is code, and runs only if named here",
     )
+    add_costs(parser)
     add_json(parser, "points, done, before, failed, seconds, failures with point, error and folder")
 
 

@@ -69,7 +69,7 @@ def sweep(
     scheduler: str | None = None,
     out: str | os.PathLike[str] | None = None,
     allow: Iterable[str | os.PathLike[str]] = (),
-    cost_table: costs.CostTable = costs.DEFAULT,
+    cost_table: costs.CostTable | None = None,
     stream: TextIO | None = None,
 ) -> Summary:
     """Run what is not yet in the store of a batch.
@@ -88,6 +88,7 @@ def sweep(
     allow : iterable of path
         Files that may be run as code: trackers of one's own, and notebooks that are not the package's.
     cost_table : CostTable, optional
+        `costs.in_use` by default.
     stream : file, optional
         Where progress goes: standard error.
 
@@ -104,7 +105,7 @@ def sweep(
     """
     if jobs is not None and (jobs < 1 or scheduler):
         raise UsageError(f"jobs={jobs}: " + ("a scheduler has workers of its own" if scheduler else "1 or more"))
-    batch = spec.read(source, allow=allow, cost_table=cost_table)
+    batch = spec.read(source, allow=allow, cost_table=costs.in_use() if cost_table is None else cost_table)
     start = monotonic()
     with ExitStack() as stack:
         client = stack.enter_context(_connected(scheduler)) if scheduler else None
