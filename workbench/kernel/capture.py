@@ -183,8 +183,8 @@ def _started(command: Sequence[str], name: str) -> Iterator[tuple[subprocess.Pop
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     try:
-        settings = {"stdout": 2, "start_new_session": True, "env": os.environ | {VARIABLE: name}}
-        with subprocess.Popen(command, preexec_fn=in_child, **settings) as process:
+        own = os.environ | {VARIABLE: name}
+        with subprocess.Popen(command, stdout=2, start_new_session=True, preexec_fn=in_child, env=own) as process:
             yield process, mask
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

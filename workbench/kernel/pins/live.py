@@ -220,8 +220,8 @@ class Live:
     def unregister(self) -> None:
         """Give the buffer back, if there is one: the end of the ring would do so only a little later."""
         if self._registered:
+            self._registered = False
             self.ring.unregister()
-        self._registered = False
 
     def splice(self, address: int, times: int = 1) -> None:
         """Take plain references (FOLL_GET) on a page: vmsplice(2) of it into pipes, until `unsplice`."""
@@ -293,10 +293,9 @@ class Live:
     def child_exit(self) -> None:
         """Have the child exit."""
         if self._child:
-            pid, writer = self._child
+            (pid, writer), self._child = self._child, None  # first: an interrupt may come, and `close` after it
             os.close(writer)
             os.waitpid(pid, 0)
-            self._child = None
 
     _end_child = child_exit
 
