@@ -1,5 +1,6 @@
 """The pin oracle: the running kernel and the model on the same schedules, and that it notices where they part."""
 
+import errno
 import json
 import os
 import signal
@@ -78,6 +79,15 @@ def test_without_set_page_dirty_at_completion_it_differs(monkeypatch):
     monkeypatch.setattr(Predicted, "pin", lambda self, *place: pin(self, *place, op=WRITE))
     result = run_case("pin-fsync", cases.pin_fsync)
     assert any("complete(1): page 0 dirty: model False, kernel True" in told for told in result.bench.mismatches)
+
+
+@live
+def test_a_kernel_without_pin_counters_or_early_copy_differs():
+    told = run_case("large-folios", run.CASES["large-folios"], Bench("v5.7")).bench.mismatches
+    if not told:
+        pytest.skip("needs transparent huge pages")
+    assert "pins taken and released: a direct read into 16: model (0, 0), kernel (16, 0)" in told
+    assert "the child shares a pinned huge page: model True, kernel False" in told
 
 
 @live
@@ -282,6 +292,17 @@ def test_a_missing_need_is_told_in_one_line(monkeypatch, capsys):
     assert main(["kernel", "pins"]) == 1
     out, err = capsys.readouterr()
     assert (out, err) == ("", "workbench: nothing was run: needs /dev/fuse\n")
+
+
+@live
+@pytest.mark.parametrize(("name", "what"), [("SlowFile", "a FUSE mount of its own"), ("Ring", "io_uring")])
+def test_what_root_is_not_let_do_is_skipped(monkeypatch, name, what):
+    def refused(*_):
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(f"workbench.kernel.pins.live.{name}", refused)
+    (result,) = run.run(["pin-fsync"], steps=0).results
+    assert (result.skipped, result.bench.mismatches) == (f"needs {what}: Operation not permitted", [])
 
 
 def test_a_case_may_be_skipped():

@@ -20,6 +20,7 @@ import struct
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,9 @@ class Live:
         self.pages = pages
         self._stack = contextlib.ExitStack()
         try:
-            self.proc = self._closing(Proc())
-            self.slow = self._closing(SlowFile(patience))
-            self.ring = self._closing(Ring())
+            self.proc = self._needed("to read the kernel's page flags", Proc)
+            self.slow = self._needed("a FUSE mount of its own", lambda: SlowFile(patience))
+            self.ring = self._needed("io_uring", Ring)
             self._registered = False
             self._stack.callback(self.unregister)
             self._stack.callback(self._complete_all)
@@ -118,6 +119,13 @@ class Live:
         except BaseException:
             self.close()
             raise
+
+    def _needed(self, what: str, make: Callable[[], Any]) -> Any:
+        """Make what can't be had everywhere, root or not: in a container, say."""
+        try:
+            return self._closing(make())
+        except OSError as error:
+            raise Unavailable(f"needs {what}: {os.strerror(error.errno or 0)}") from None
 
     def _closing(self, thing: Any) -> Any:
         self._stack.callback(thing.close)
