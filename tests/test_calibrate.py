@@ -206,6 +206,7 @@ def test_the_command_refuses(monkeypatch, tmp_path, capsys):
         (["--runs", "2"], "--runs 2: 3 to 1000"),
         (["--runs", "many"], "'many' is not a whole number"),
         (["--out", "/"], "--out /: that is a folder"),
+        (["--out", "/proc/mine.json"], "--out /proc/mine.json: No such file or directory; name a file in a folder"),
         (["--cost", "x"], "no option '--cost'"),
     ],
 )

@@ -192,7 +192,7 @@ def gone(pid: int) -> bool:
     return "sleep" not in command_of(pid)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_command_and_removes_the_instance(root, capturing, tmp_path, number, status):
     process, command = capturing
     process.send_signal(number)
@@ -210,6 +210,19 @@ def test_what_a_killed_capture_left_is_removed_by_the_next(root, capturing):
         assert any(f"-{os.getpid()}-" in name for name in ours(root))
         assert tracing.sweep(root) == []  # this one lives
     assert not any(f"-{os.getpid()}-" in name for name in ours(root))
+
+
+def test_what_a_killed_captures_command_had_started_is_ended_by_the_next(root, tmp_path):
+    """The command goes with the capture, but not its children: they are known by a variable of their environment."""
+    words = ["trace", "capture", "--out", str(tmp_path / "out"), "--", "sh", "-c", "sleep 600 & echo $! >&2; wait"]
+    with subprocess.Popen([sys.executable, "-m", "workbench", *words], stderr=subprocess.PIPE, text=True) as process:
+        child = int(process.stderr.readline())
+        process.kill()
+    assert "sleep" in command_of(child)
+    with pytest.raises(Refused, match="no direct IO"):
+        capture.capture(["true"], tmp_path / "out")
+    assert gone(child)
+    assert command_of(os.getpid())
 
 
 def test_an_exception_removes_the_instance(root):

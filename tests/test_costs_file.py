@@ -18,6 +18,7 @@ from workbench import anchors, batch, cli, cost_files, costs, matrix, results, s
 from workbench.errors import UsageError
 from workbench.mm.registers import COUNTERS
 from workbench.provenance import provenance
+from workbench.sweep import run
 
 SMALL = {"ios": 40, "qd": 4}
 ENTRY = {"ns": 100.5, "provenance": "calibrated", "source": "vmsplice, less an atomic", "spread": 0.03}
@@ -233,7 +234,8 @@ def test_simulate_by_the_command(written, capsys):
     ],
 )
 def test_every_command_refuses_a_bad_table_before_it_starts(words, written, capsys, monkeypatch):
-    for module, name in ((workbench, "simulate"), (matrix, "build"), (batch, "run_notebook"), (batch, "run_all")):
+    starts = ((workbench, "simulate"), (matrix, "build"), (batch, "run_notebook"), (batch, "run_all"), (run, "sweep"))
+    for module, name in starts:
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("started"))
     path = written(whole(entries={"ATOMIK": ENTRY}))
     assert cli.main([*words, "--costs", str(path)]) == 2

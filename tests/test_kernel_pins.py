@@ -1,5 +1,6 @@
 """The pin oracle: the running kernel and the model on the same schedules, and that it notices where they part."""
 
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,10 @@ from workbench.kernel import needs
 from workbench.kernel.needs import Unavailable
 from workbench.kernel.pins import at_random, bench, cases, fuse_server, run
 from workbench.kernel.pins.bench import Bench, run_case
-from workbench.kernel.pins.pages import Proc
+from workbench.kernel.pins.fuse import SlowFile
+from workbench.kernel.pins.io_uring import Ring
+from workbench.kernel.pins.live import Live
+from workbench.kernel.pins.pages import Memory, Proc
 from workbench.kernel.pins.predicted import PRESET, Predicted
 from workbench.mm.world import WRITE
 
@@ -78,6 +82,15 @@ def test_without_set_page_dirty_at_completion_it_differs(monkeypatch):
 
 
 @live
+def test_a_kernel_without_pin_counters_or_early_copy_differs():
+    told = run_case("large-folios", run.CASES["large-folios"], Bench("v5.7")).bench.mismatches
+    if not told:
+        pytest.skip("needs transparent huge pages")
+    assert "pins taken and released: a direct read into 16: model (0, 0), kernel (16, 0)" in told
+    assert "the child shares a pinned huge page: model True, kernel False" in told
+
+
+@live
 def test_a_random_schedule_that_differs_is_shortened():
     result = run_case("random", at_random.random_case(1, 60), Bench(SKIPS))
     *_, told = result.bench.mismatches
@@ -119,6 +132,39 @@ def test_pins_that_come_each_time_are_a_mismatch(monkeypatch):
 
 
 # ---- it leaves nothing behind
+
+_asked = []
+os.register_at_fork(after_in_parent=lambda: [signal.raise_signal(number) for number in _asked])
+
+
+@live
+def test_a_signal_at_a_fork_is_not_lost():
+    """What a handler raises in the interpreter's hooks around a fork, it throws away."""
+    held = Live(1)
+    _asked.append(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            held.fork()
+        pid, _ = held._child
+    finally:
+        _asked.clear()
+        held.close()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@live
+def test_a_server_whose_words_are_not_read_ends_quietly(capfd):
+    slow = SlowFile()
+    ring = Ring()
+    try:
+        page = Memory(1)
+        ring.read(1, slow.fd, slow.next_offset(), page.address, page.size)
+        time.sleep(0.2)  # its word is there, and nobody reads it
+    finally:
+        slow.close()
+        ring.close()
+    assert capfd.readouterr().err == ""
+
 
 HOLDS = """
 from workbench.kernel.pins.live import Live
@@ -245,7 +291,18 @@ def test_a_missing_need_is_told_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(needs, "fuse", no_fuse)
     assert main(["kernel", "pins"]) == 1
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "nothing was run: needs /dev/fuse\n")
+    assert (out, err) == ("", "workbench: kernel pins skipped: needs /dev/fuse\n")
+
+
+@live
+@pytest.mark.parametrize(("name", "what"), [("SlowFile", "a FUSE mount of its own"), ("Ring", "io_uring")])
+def test_what_root_is_not_let_do_is_skipped(monkeypatch, name, what):
+    def refused(*_):
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(f"workbench.kernel.pins.live.{name}", refused)
+    (result,) = run.run(["pin-fsync"], steps=0).results
+    assert (result.skipped, result.bench.mismatches) == (f"needs {what}: Operation not permitted", [])
 
 
 def test_a_case_may_be_skipped():

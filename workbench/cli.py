@@ -1,7 +1,7 @@
 """The command ``workbench``: what there is, one run, every interleaving, notebooks, figures, recorded traces.
 
 Exit status: 0 success; 1 failure; 2 wrong usage or input, with one line on standard error that says what,
-where, and what would be right; 130, 141 and 143 as a shell reports SIGINT, SIGPIPE and SIGTERM.
+where, and what would be right; 129, 130, 141 and 143 as a shell reports SIGHUP, SIGINT, SIGPIPE and SIGTERM.
 """
 
 import argparse
@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit status (see the module).
     """
-    before = signal.signal(signal.SIGTERM, _terminated)
+    ending = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]  # as nohup does
+    before = {number: signal.signal(number, _terminated) for number in ending}
     try:
         status = _status(argv)
         sys.stdout.flush()
@@ -69,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _let_go_of_output()
         return _complain(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _let_go_of_output() -> None:
@@ -98,6 +100,8 @@ def _status(argv: Sequence[str] | None) -> int:
     except MemoryError as error:
         return _complain(f"out of memory: {error}", 1)
     except Exception as error:
+        if isinstance(error, _missing()):
+            return _complain(f"{arguments.parser.prog.partition(' ')[2]} skipped: {error}", 1)
         if isinstance(error, _failures()):
             return _complain(error, 1)
         raise
@@ -115,10 +119,16 @@ def _run_with_costs(arguments: argparse.Namespace) -> int:
 
 def _failures() -> tuple[type[Exception], ...]:
     from workbench.batch import NotebookError
-    from workbench.kernel.needs import Refused, Unavailable
+    from workbench.kernel.needs import Refused
     from workbench.simulate import ConservationError
 
-    return NotebookError, ConservationError, BatchError, Refused, Unavailable
+    return NotebookError, ConservationError, BatchError, Refused
+
+
+def _missing() -> type[Exception]:
+    from workbench.kernel.needs import Unavailable
+
+    return Unavailable
 
 
 def _complain(error: object, status: int) -> int:

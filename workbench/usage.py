@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -76,13 +77,14 @@ def add_costs(parser: Parser) -> None:
 
 
 def prepare_file(path: Path) -> None:
-    """Make the folder of ``--out FILE``, before what goes there takes its time."""
+    """Make the folder of ``--out FILE``, and see that it can be written to, before what goes there takes its time."""
+    if path.is_dir():
+        raise UsageError(f"--out {path}: that is a folder; name a file in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise UsageError(f"--out {path}: {error.strerror}; name a file in a folder that can be written to") from None
-    if path.is_dir():
-        raise UsageError(f"--out {path}: that is a folder; name a file, such as {path / 'results.parquet'}")
 
 
 def whole_number(text: str) -> int:

@@ -33,6 +33,7 @@ EVENT_SETS = {"direct-io": _NEEDED, "merges": _NEEDED | {"block": (*_NEEDED["blo
 _AT = re.compile(r"(\d+)[,:]\d+ \w+ (?:\d+ )?(?:\([^)]*\) )?(\d+) \+ (\d+) ", re.ASCII)  # major, sector, sectors
 _CHILD = re.compile(r"pid=(\d+) ", re.ASCII)
 ENDS_WITHIN_S = 5.0
+VARIABLE = "GUP_PIN_WORKBENCH_CAPTURE"  # in the command's environment, and so in that of all it starts: the instance
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -98,22 +99,24 @@ def capture(
     if not command or shutil.which(command[0]) is None:
         raise UsageError(f"no program {' '.join(command[:1])!r}: give a command behind --, such as -- fio job.fio")
     filters = {} if file is None else _filters(file)
-    with tracing.tracefs() as root, tracing.instance(root, buffer_mib << 10) as instance:
-        instance.enable(EVENT_SETS[event_set], filters)
-        instance.write("tracing_on", 1)
-        pid, status = _run(command)
-        instance.write("tracing_on", 0)
-        if status:
-            how = f"status {status}" if status > 0 else signal.Signals(-status).name
-            raise Refused(f"{command[0]} ended with {how}; nothing is written")
-        lost = instance.lost()
-        if lost and not allow_lost:
-            right = "give a larger --buffer-mib, or --allow-lost"
-            raise Refused(f"{sum(lost.values())} events were lost; nothing is written: {right}")
-        chosen = Chosen(instance.lines(), None if file else pid)
-        if not chosen.inodes:
-            raise Refused("no direct IO was seen (iomap: ext4, xfs, btrfs, block devices); nothing is written")
-        return _written(out, chosen.kept(instance.lines()), chosen, lost)
+    with tracing.tracefs() as root:
+        _end_commands(tracing.sweep(root))
+        with tracing.instance(root, buffer_mib << 10) as instance:
+            instance.enable(EVENT_SETS[event_set], filters)
+            instance.write("tracing_on", 1)
+            pid, status = _run(command, instance.path.name)
+            instance.write("tracing_on", 0)
+            if status:
+                how = f"status {status}" if status > 0 else signal.Signals(-status).name
+                raise Refused(f"{command[0]} ended with {how}; nothing is written")
+            lost = instance.lost()
+            if lost and not allow_lost:
+                right = "give a larger --buffer-mib, or --allow-lost"
+                raise Refused(f"{sum(lost.values())} events were lost; nothing is written: {right}")
+            chosen = Chosen(instance.lines(), None if file else pid)
+            if not chosen.inodes:
+                raise Refused("no direct IO was seen (iomap: ext4, xfs, btrfs, block devices); nothing is written")
+            return _written(out, chosen.kept(instance.lines()), chosen, lost)
 
 
 def _filters(file: Path) -> dict[str, str]:
@@ -133,9 +136,22 @@ def _filters(file: Path) -> dict[str, str]:
     return {"iomap": f"{own} && ino == {found.st_ino}", "block": block}
 
 
-def _run(command: Sequence[str]) -> tuple[int, int]:
+def _end_commands(instances: Sequence[str]) -> None:
+    """End what the commands of captures have started that were killed, and have left these instances."""
+    left = {f"{VARIABLE}={name}".encode() for name in instances}
+    for path in Path("/proc").glob("[0-9]*/environ") if left else ():
+        with suppress(OSError):  # it has ended by itself
+            held = os.pidfd_open(int(path.parent.name))  # so that it is the one whose environment is read
+            try:
+                if left & set(path.read_bytes().split(b"\0")):
+                    signal.pidfd_send_signal(held, signal.SIGKILL)
+            finally:
+                os.close(held)
+
+
+def _run(command: Sequence[str], name: str) -> tuple[int, int]:
     """Run the command to its end: process id, and exit status. Whatever ends us ends it too."""
-    with _started(command) as (process, mask):
+    with _started(command, name) as (process, mask):
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return process.pid, process.wait()
@@ -149,7 +165,7 @@ def _run(command: Sequence[str]) -> tuple[int, int]:
 
 
 @contextmanager
-def _started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen, set[int | signal.Signals]]]:
+def _started(command: Sequence[str], name: str) -> Iterator[tuple[subprocess.Popen, set[int | signal.Signals]]]:
     """Start the command with signals held back, which the interpreter loses in its hooks around a fork.
 
     Yields
@@ -157,7 +173,7 @@ def _started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen, set[int
     process, mask : Popen, set
         The mask lets them through again.
     """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     parent = os.getpid()
 
     def in_child() -> None:
@@ -167,7 +183,8 @@ def _started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen, set[int
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     try:
-        with subprocess.Popen(command, stdout=2, start_new_session=True, preexec_fn=in_child) as process:
+        own = os.environ | {VARIABLE: name}
+        with subprocess.Popen(command, stdout=2, start_new_session=True, preexec_fn=in_child, env=own) as process:
             yield process, mask
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -123,24 +123,39 @@ class Bench:
         self, live: Live, what: str, action: Callable[[], object], expected: tuple[int, int], source: str
     ) -> None:
         """Write down how many pins an action takes and releases, unless others are pinning meanwhile."""
+        seen = self._counted(live, what, action, expected)
+        if seen:
+            self.observe(f"pins taken and released: {what}", seen, expected, source)
+
+    def compare_pins(self, live: Live, what: str, action: Callable[[], object], predicted: tuple[int, int]) -> None:
+        """Compare how many pins an action takes and releases, unless others are pinning meanwhile."""
+        seen = self._counted(live, what, action, predicted)
+        if seen:
+            self.compare(f"pins taken and released: {what}", predicted, seen)
+
+    def _counted(
+        self, live: Live, what: str, action: Callable[[], object], expected: tuple[int, int]
+    ) -> tuple[int, int] | None:
+        """Count pins that an action takes and releases; None where others are pinning meanwhile."""
         before = live.proc.pins()
         action()
         until = time.monotonic() + SETTLES
-        while (seen := _since(live.proc.pins(), before)) != expected and time.monotonic() < until:
+        while (seen := since(live.proc.pins(), before)) != expected and time.monotonic() < until:
             time.sleep(0.003)
         now = live.proc.pins()
         time.sleep(0.003)
         if seen != expected and now != live.proc.pins():
             self.left_out.append(f"pins of {what}: others were pinning pages")
-        else:
-            self.observe(f"pins taken and released: {what}", seen, expected, source)
+            return None
+        return seen
 
     def anon(self) -> Predicted:
         """One more anonymous page of the model."""
         return anon_world(self.design)
 
 
-def _since(now: tuple[int, int], before: tuple[int, int]) -> tuple[int, int]:
+def since(now: tuple[int, int], before: tuple[int, int]) -> tuple[int, int]:
+    """Pins taken and released between two readings."""
     return now[0] - before[0], now[1] - before[1]
 
 

@@ -4,6 +4,7 @@ Run as a program by its path, with nothing but the standard library, so that it 
 ``fuse_server.py DEVICE CONTROL PATIENCE PARENT``, two open descriptors, seconds, and a process id.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -129,7 +130,8 @@ def main(arguments: list[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     device, control, patience, parent = int(arguments[0]), int(arguments[1]), float(arguments[2]), int(arguments[3])
     if os.getppid() == parent:
-        serve(device, socket.socket(fileno=control), patience)
+        with contextlib.suppress(ConnectionError):  # it went, with words of ours unread
+            serve(device, socket.socket(fileno=control), patience)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from functools import partial
 
 from workbench.kernel.libc import call
 from workbench.kernel.needs import Unavailable, kernel_version
-from workbench.kernel.pins.bench import Bench
+from workbench.kernel.pins.bench import Bench, since
 from workbench.kernel.pins.live import Live
 from workbench.kernel.pins.pages import KPF_DIRTY, KPF_THP, PAGE, Memory
 from workbench.kernel.pins.predicted import Predicted, anon_world, file_world, scenario_world
@@ -22,6 +22,7 @@ from workbench.kernel.pins.xdp import registered
 from workbench.mm import registers as R
 
 _THP = 512  # base pages
+_MODEL = 16  # pages of the model's file that stand for a huge page's: its worlds are small
 _MADV_DONTFORK, _MADV_HUGEPAGE = 10, 14
 _MEMFD_SECRET = 447
 
@@ -141,11 +142,11 @@ def registration(bench: Bench) -> None:
 
 def _register(bench: Bench, live: Live, name: str, memory: Memory, model: Predicted) -> None:
     """Long-term pins of one page: by io_uring and AF_XDP, and the model's."""
+    frame, pfn = model.frame(), live.proc.pfn(memory.address)
     granted = model.register()
-    pfn = live.proc.pfn(memory.address)
     for how, seen in _long(bench, live, memory).items():
         bench.compare(f"{name}: long-term by {how}", granted, seen)
-    bench.compare(f"{name}: keeps its frame", True, live.proc.pfn(memory.address) == pfn)
+    bench.compare(f"{name}: keeps its frame", model.frame() == frame, live.proc.pfn(memory.address) == pfn)
     bench.steps += 2
 
 
@@ -316,11 +317,22 @@ def large_folios(bench: Bench) -> None:
 
 
 def _count_pins(bench: Bench, live: Live, head: int) -> None:
+    """Direct reads against the model's, which pins a folio page by page (`workbench.mm.folio`); and registration."""
+    model = file_world(bench.design, _MODEL)
+    for pages in (1, _MODEL):
+        steps = (
+            (f"a direct read into {pages}", partial(model.pin, 1, 0, pages), partial(live.pin, 1, head, pages)),
+            (f"its completion ({pages})", partial(model.complete, 1), partial(live.complete, 1, 1)),
+        )
+        for what, predict, act in steps:
+            before = model.pins()
+            predict()
+            bench.compare_pins(live, what, act, since(model.pins(), before))
+            bench.steps += 1
     source = "v6.12 mm/gup.c try_grab_folio: as many references as pages; counted by base pages"
-    for pages in (1, 16, _THP):
-        begin, end = partial(live.pin, 1, head, pages), partial(live.complete, 1, 1)
-        bench.observe_pins(live, f"direct read into {pages}", begin, (pages, 0), source)
-        bench.observe_pins(live, f"its completion ({pages})", end, (0, pages), source)
+    begin, end = partial(live.pin, 1, head, _THP), partial(live.complete, 1, 1)
+    bench.observe_pins(live, "a direct read into all", begin, (_THP, 0), source)
+    bench.observe_pins(live, "its completion", end, (0, _THP), source)
     source = "v6.12 io_uring/rsrc.c io_coalesce_buffer"
     kept = 1 if kernel_version() >= (6, 12) else _THP
     bench.observe_pins(live, "registration", partial(live.register, head, _THP), (_THP, _THP - kept), source)
@@ -328,13 +340,18 @@ def _count_pins(bench: Bench, live: Live, head: int) -> None:
 
 
 def _fork_of_a_huge_page(bench: Bench, live: Live, head: int) -> None:
+    """As of a page of order 0 (v6.12 mm/huge_memory.c copy_huge_pmd): the model's has one page."""
+    model = anon_world(bench.design)
+    model.register()
     live.register(head, _THP)
-    pfn = live.proc.pfn(head)
+    frame, pfn = model.frame(), live.proc.pfn(head)
+    model.fork()
     live.fork()
-    source = "v6.12 mm/huge_memory.c copy_huge_pmd"
-    bench.observe("the child shares a pinned huge page", live.child_pfn(head) == pfn, False, source)
+    shared = model.anon().child == frame
+    bench.compare("the child shares a pinned huge page", shared, live.child_pfn(head) == pfn)
+    model.store()
     ctypes.memset(head, 2, 1)
-    bench.observe("the parent keeps its frame", live.proc.pfn(head) == pfn, True, source)
+    bench.compare("the parent keeps its frame", model.frame() == frame, live.proc.pfn(head) == pfn)
     live.child_exit()
     live.unregister()
     bench.steps += 4

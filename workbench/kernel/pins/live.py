@@ -20,6 +20,7 @@ import struct
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,9 @@ class Live:
         self.pages = pages
         self._stack = contextlib.ExitStack()
         try:
-            self.proc = self._closing(Proc())
-            self.slow = self._closing(SlowFile(patience))
-            self.ring = self._closing(Ring())
+            self.proc = self._needed("to read the kernel's page flags", Proc)
+            self.slow = self._needed("a FUSE mount of its own", lambda: SlowFile(patience))
+            self.ring = self._needed("io_uring", Ring)
             self._registered = False
             self._stack.callback(self.unregister)
             self._stack.callback(self._complete_all)
@@ -118,6 +119,13 @@ class Live:
         except BaseException:
             self.close()
             raise
+
+    def _needed(self, what: str, make: Callable[[], Any]) -> Any:
+        """Make what can't be had everywhere, root or not: in a container, say."""
+        try:
+            return self._closing(make())
+        except OSError as error:
+            raise Unavailable(f"needs {what}: {os.strerror(error.errno or 0)}") from None
 
     def _closing(self, thing: Any) -> Any:
         self._stack.callback(thing.close)
@@ -220,8 +228,8 @@ class Live:
     def unregister(self) -> None:
         """Give the buffer back, if there is one: the end of the ring would do so only a little later."""
         if self._registered:
+            self._registered = False
             self.ring.unregister()
-        self._registered = False
 
     def splice(self, address: int, times: int = 1) -> None:
         """Take plain references (FOLL_GET) on a page: vmsplice(2) of it into pipes, until `unsplice`."""
@@ -269,28 +277,33 @@ class Live:
         call("munlock", address, PAGE)
 
     def fork(self) -> None:
-        """Fork; the child waits for `child_exit`."""
+        """Fork; the child waits for `child_exit`.
+
+        Signals are held back meanwhile: the interpreter loses what they raise in its hooks around a fork.
+        """
         reader, writer = os.pipe()
-        with warnings.catch_warnings():  # the child only waits, whatever threads there are
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            try:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                os.close(writer)
-                os.read(reader, 1)
-            finally:
-                os._exit(0)
-        os.close(reader)
-        self._child = pid, writer
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+        try:
+            with warnings.catch_warnings():  # the child only waits, whatever threads there are
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+            if pid == 0:  # goes when the last writer is closed: by us, or with us
+                try:
+                    os.close(writer)
+                    os.read(reader, 1)
+                finally:
+                    os._exit(0)
+            os.close(reader)
+            self._child = pid, writer
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def child_exit(self) -> None:
         """Have the child exit."""
         if self._child:
-            pid, writer = self._child
+            (pid, writer), self._child = self._child, None  # first: an interrupt may come, and `close` after it
             os.close(writer)
             os.waitpid(pid, 0)
-            self._child = None
 
     _end_child = child_exit
 

@@ -295,6 +295,10 @@ class Predicted:
             child=child,
         )
 
+    def frame(self) -> int | None:
+        """What the owner's PTE of the first page names."""
+        return (self.anon() if self.world.sys[R.FRAMES] else self.page()).frame
+
     def newer(self, number: int) -> bool:
         """Whether a page's memory is newer than the disk."""
         return bool(self.world.page[number]["ghost_data"] & NEWER_THAN_DISK)
