@@ -196,14 +196,14 @@ def gone(pid: int) -> bool:
 def test_a_signal_ends_the_command_and_removes_the_instance(root, capturing, tmp_path, number, status):
     process, command = capturing
     process.send_signal(number)
-    assert process.wait(20) == status and gone(command)
+    assert process.wait(60) == status and gone(command)
     assert not any(f"-{process.pid}-" in name for name in ours(root)) and list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_capture_left_is_removed_by_the_next(root, capturing):
     process, command = capturing
     process.kill()
-    process.wait(20)
+    process.wait(60)
     assert gone(command) and any(f"-{process.pid}-" in name for name in ours(root))
     with tracing.instance(root, 8):
         assert not any(f"-{process.pid}-" in name for name in ours(root))
