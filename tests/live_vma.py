@@ -14,7 +14,7 @@ import tempfile
 import traceback
 
 from naive_vma import Inode, NaiveSpace, OpenFile
-from vma_cases import CASES, FILE_PAGES, FORK, edges
+from vma_cases import CASES, FILE_PAGES, FORK, edges, pictured
 from vma_random import PAGES, random_operation
 
 PAGE = 4096
@@ -181,15 +181,16 @@ class Run:
                 return wrong
         return None
 
-    def case(self, space: NaiveSpace, inodes: dict, log: list, operations: list, vmas: int) -> dict | None:
+    def case(self, space: NaiveSpace, inodes: dict, log: list, operations: list, after: str) -> dict | None:
         """Given operations; at a fork the child does what follows."""
         for i, (name, places, how) in enumerate(operations):
             if name == "fork":
-                rest = [inodes, operations[i + 1 :], vmas]
+                rest = [inodes, operations[i + 1 :], after]
                 return self.fork(space, log, lambda child, seen, r=rest: self.case(child, r[0], seen, *r[1:]))
             if wrong := self.apply(space, inodes, log, name, places, how):
                 return wrong
-        return {"log": log, "vmas": [len(space.vmas), vmas]} if len(space.vmas) != vmas else None
+        shown = pictured(space.vmas)
+        return {"log": log, "pictures": [shown, after]} if shown != after else None
 
     def fork(self, space: NaiveSpace, log: list, what) -> dict | None:
         """A child goes on by itself; then this process does, which must not have noticed."""
@@ -244,8 +245,8 @@ def main(operations: int, seed: int) -> dict:
     run = Run(seed, Files())
     wrong: object = over_the_end(run.live) or None
     call("munmap", BASE, PAGES * PAGE)
-    for name, (vmas, given) in CASES.items():
-        wrong = wrong or run.case(NaiveSpace(PAGES), {}, [name], given, vmas)
+    for name, (_, after, given) in CASES.items():
+        wrong = wrong or run.case(NaiveSpace(PAGES), {}, [name], given, after)
         call("munmap", BASE, PAGES * PAGE)
     while run.done < operations and not wrong:
         wrong = run.sequence(NaiveSpace(PAGES), {}, [], 60, 0)

@@ -261,7 +261,7 @@ def test_a_busy_instance_is_told(tmp_path, monkeypatch):
 def test_where_it_cannot_run_a_line_says_why(capsys, monkeypatch, tmp_path):
     words = ["trace", "capture", "--out", str(tmp_path / "out"), "--", "true"]
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert cli.main(words) == 1 and capsys.readouterr().err == "workbench: needs root\n"
+    assert cli.main(words) == 1 and capsys.readouterr().err == "workbench: trace capture skipped: needs root\n"
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(needs, "TRACEFS", tmp_path)
     monkeypatch.setattr(tracing, "_detached_mount", lambda _: (_ for _ in ()).throw(PermissionError(1, "no")))

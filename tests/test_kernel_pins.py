@@ -291,7 +291,7 @@ def test_a_missing_need_is_told_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(needs, "fuse", no_fuse)
     assert main(["kernel", "pins"]) == 1
     out, err = capsys.readouterr()
-    assert (out, err) == ("", "workbench: nothing was run: needs /dev/fuse\n")
+    assert (out, err) == ("", "workbench: kernel pins skipped: needs /dev/fuse\n")
 
 
 @live

@@ -39,11 +39,8 @@ def check_kernel() -> None:
         raise needs.Unavailable("needs Linux 6.17 or newer: mremap moves several VMAs")
     if os.uname().machine != "x86_64":
         raise needs.Unavailable("needs x86-64: pages that may be written may be read")
-    for part in ("transparent_hugepage", "ksm"):
-        if not Path("/sys/kernel/mm", part).is_dir():
-            raise needs.Unavailable(f"needs a kernel with {part}: madvise refuses what is not built in")
-    if Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2":
-        raise needs.Unavailable("needs vm.overcommit_memory other than 2: MAP_NORESERVE is ignored")
+    needs.sound_vma_merges()
+    needs.vma_flags()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,5 +1,6 @@
 """Batches: all points arrive, once, whatever dies on the way; what fails is kept beside the rest."""
 
+import fcntl
 import io
 import json
 import os
@@ -9,14 +10,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from multiprocessing import Pipe
 from pathlib import Path
 
 import jupytext
 import psutil
 import pytest
+from distributed import KilledWorker
 
 import workbench
-from workbench import batch, cli, designs, results
+from workbench import batch, cli, costs, designs, results
 from workbench.accelerate import JIT_ENABLED, source_hash
 from workbench.errors import BatchError, UsageError
 from workbench.sweep import child, job, listing, progress, run, spec, worker
@@ -102,6 +106,14 @@ def test_a_sweep_is_its_points_simulated(tmp_path):
     turned = FEW | {"seeds": [2, 1], "grid": {"ranges": [7, 5, 6]}}
     quietly(turned, tmp_path / "b", jobs=1)
     assert files(tmp_path / "b")["results.parquet"] == before["results.parquet"]
+
+
+def test_nothing_listens_but_on_loopback(tmp_path):
+    """Nor on a port that another cluster may have."""
+    with run._local(2, notebooks=True) as client, run._local(1, notebooks=True):
+        heard = {c.laddr for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN}
+        assert client.submit(int, "3").result(timeout=30) == 3
+    assert {address.ip for address in heard} == {"127.0.0.1"} and 8787 not in {address.port for address in heard}
 
 
 def test_time_limits_and_deaths_are_failed_points(tmp_path, monkeypatch):
@@ -203,6 +215,59 @@ def test_a_notebook_that_hangs(tmp_path, book, monkeypatch):
     assert not psutil.pid_exists(int(pid.read_text()))
 
 
+TABLE = {"kernel": "Linux", "cpu": "a CPU", "provenance": "5 runs"}
+ASKS = """# %% tags=["parameters"]
+figures_dir = "../figures"  # where
+
+# %%
+import json
+from pathlib import Path
+from workbench import costs
+Path(figures_dir, "seen.json").write_text(json.dumps([costs.in_use().name, costs.in_use().sha256]))
+"""
+
+
+def a_cost_table(path, name):
+    dear = {"ns": 9000.0, "provenance": "assumed", "source": "why"}
+    path.write_text(json.dumps(TABLE | {"name": name, "entries": {"ALLOC": dear, "RB_VISITED": dear}}))
+    return path
+
+
+def test_a_cost_table_goes_with_the_points(tmp_path, cluster):
+    """To simulations and to notebooks, also where its file is not; a worker's own table is not used."""
+    address, _ = cluster
+    mine = a_cost_table(tmp_path / "mine.json", "mine")
+    table = costs.load(mine)
+    path = tmp_path / "asks.ipynb"
+    path.write_text(jupytext.writes(jupytext.reads(ASKS, "py:percent"), "ipynb"))
+    (tmp_path / "asks.toml").write_text(f'notebook = "{path}"\n')
+    words = ["sweep", str(tmp_path / "asks.toml"), "--allow", str(path), "--costs", str(mine)]
+    assert cli.main([*words, "--out", str(tmp_path / "here"), "--jobs", "1"]) == 0
+    assert cli.main([*words, "--out", str(tmp_path / "there"), "--scheduler", address]) == 0
+    assert files(tmp_path / "here") == files(tmp_path / "there")
+    quietly(tmp_path / "asks.toml", tmp_path / "there", allow=[path], scheduler=address)
+    seen = [json.loads(p.read_text()) for p in (tmp_path / "there").rglob("seen.json")]
+    assert sorted(seen) == [["default", None], ["mine", table.sha256]]
+    one = SPEC | {"set": {"ops": 3, "ranges": 5}}
+    quietly(one, tmp_path / "there", scheduler=address, cost_file=mine)
+    quietly(one, tmp_path / "there", scheduler=address)
+    frame = results.load(tmp_path / "there")
+    assert frame["cost_table_sha256"].fillna("").tolist().count(table.sha256) == 2 and len(frame) == 4
+    for told in frame[frame["scenario"] == "virtual-vma"].to_dict("records"):
+        own = table if told["cost_table_sha256"] == table.sha256 else costs.DEFAULT
+        metrics = workbench.simulate("virtual-vma", DESIGN, cost_table=own, ops=3, ranges=5).metrics
+        assert all(told[name] == value for name, value in metrics.items() if value == value)
+        assert metrics["pin_hold_max_ns"] > 9000 or own is costs.DEFAULT
+
+
+def test_a_cost_table_that_is_damaged(tmp_path, capsys):
+    """It is refused before the store is made."""
+    bad = a_cost_table(tmp_path / "bad.json", "default")
+    (tmp_path / "s.toml").write_text(TOML)
+    assert cli.main(["sweep", str(tmp_path / "s.toml"), "--costs", str(bad), "--out", str(tmp_path / "o")]) == 2
+    assert "bad.json: name: is 'default'" in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
 def gone(processes, seconds=30):
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return not alive
@@ -283,13 +348,14 @@ def cluster(tmp_path):
                 subprocess.Popen(
                     [sys.executable, "-m", *words],
                     cwd=tmp_path,
-                    env=environment(),
+                    env=environment() | {costs.VARIABLE: str(other)},
                     stdout=log,
                     stderr=subprocess.STDOUT,
                 )
             )
         return started[-1]
 
+    other = a_cost_table(tmp_path / "other.json", "other")  # which no point is to use
     file = tmp_path / "scheduler.json"
     start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
           "--scheduler-file", file)  # fmt: skip
@@ -321,6 +387,32 @@ def test_a_cluster_of_which_a_worker_is_killed(tmp_path, undisturbed, cluster):
     assert process.wait(timeout=120) == 0
     assert files(out) == files(undisturbed / "o")
     assert gone(below)
+
+
+def test_a_scheduler_that_is_killed(tmp_path, cluster):
+    """The command ends with one line; what is done is kept."""
+    address, _ = cluster
+    (tmp_path / "s.toml").write_text(TOML.replace("replications = 10", "replications = 2000"))
+    process = subprocess.Popen(
+        command(tmp_path / "s.toml", "--out", tmp_path / "o", "--scheduler", address),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and rows_so_far(tmp_path / "o") < 3:
+        time.sleep(0.02)
+    port = int(address.rpartition(":")[2])
+    (scheduler,) = [p for p in psutil.Process().children() if any(c.laddr.port == port for c in _heard(p))]
+    scheduler.kill()
+    _, words = process.communicate(timeout=120)
+    assert process.returncode == 1 and words.splitlines()[-1].endswith(
+        "it is gone; what is done is kept, and the same command goes on"
+    )
+    assert "Traceback" not in words and len(results.load(tmp_path / "o")) >= 3
+
+
+def _heard(process):
+    return [c for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
 
 
 def test_a_cluster_that_is_lost(tmp_path, cluster, monkeypatch):
@@ -400,7 +492,7 @@ def test_a_failure_in_the_summary(tmp_path, capsys, monkeypatch):
         return [job.Answer(j, None, {}, "no luck", "T\nB", False, 0.1) for j in pickle.loads(handful)], []
 
     monkeypatch.setattr(worker, "run", failing)
-    monkeypatch.setattr(worker, "_Process", lambda: None)
+    monkeypatch.setattr(worker, "in_this_process", lambda _: nullcontext())
     words = ["sweep", str(tmp_path / "s.toml"), "--out", str(tmp_path / "o"), "--jobs", "1"]
     assert cli.main(words) == 1
     shown = capsys.readouterr()
@@ -418,6 +510,121 @@ def test_a_failure_in_the_summary(tmp_path, capsys, monkeypatch):
 def a_job(**given):
     made = spec.read(SPEC | {"set": {"ops": 3, "ranges": 5} | given})
     return job.make(made.points[0], made)
+
+
+class Sent(list):
+    """A future of what has happened already."""
+
+    def __init__(self, status, error=None):
+        self.status, self.error, self.client = status, error, type("Client", (), {"scheduler": None})
+
+    def exception(self):
+        return self.error
+
+
+def test_what_does_not_come_back(tmp_path):
+    """Jobs of a worker that died are tried one by one, and one that does it again has failed; the rest is told."""
+    made = spec.read(FEW)
+    jobs = [job.make(point, made) for point in made.points[:2]]
+    died = KilledWorker("run", None, 3)
+    with run.Store(tmp_path) as store, progress.Progress(2, 0, io.StringIO()) as told:
+        batch_run = run._Run(made, store, told, [])
+        for status, error, says in [
+            ("lost", None, "scheduler of this machine: it is gone; what is done is kept"),
+            ("cancelled", None, "it is gone"),
+            ("error", KeyError("x\ny"), r"a worker can't run points: KeyError: 'x\\ny'; what is done is kept"),
+            ("error", UsageError("its sources"), "its sources"),
+        ]:
+            with pytest.raises((BatchError, UsageError), match=says):
+                batch_run._not_answered(Sent(status, error), jobs)
+        batch_run._not_answered(Sent("error", died), jobs)
+        assert [batch_run._handful(), batch_run._handful()] == [[jobs[0]], [jobs[1]]]
+        batch_run._not_answered(Sent("error", died), jobs[:1])
+        assert [one.attempt for one in batch_run.alone] == [2] and not batch_run.failures
+        batch_run._not_answered(Sent("error", died), [batch_run.alone.popleft()])
+        assert [f["error"] for f in batch_run.failures] == ["its worker died, and those that tried again"]
+
+
+def test_the_first_notebook_goes_alone_where_code_is_compiled(tmp_path, book, monkeypatch):
+    made = spec.read({"notebook": str(book)}, allow=[book])
+    monkeypatch.setattr(run, "JIT_ENABLED", True)
+    with run.Store(tmp_path / "o") as store:
+        under_way = run._Run(made, store, None, [])
+        under_way.threads = 4
+        assert under_way._room() == 1
+        under_way.answered = 1
+        assert under_way._room() == 8
+
+
+def test_a_process_that_simulates(monkeypatch):
+    """It says when it begins, answers, and ends when it has had nothing to do for a while."""
+    monkeypatch.setattr(child, "IDLE_S", 0.0)
+    monkeypatch.setattr(child, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    ours, theirs = Pipe()
+    ours.send(a_job())
+    child.main(os.dup(theirs.fileno()))
+    assert ours.recv() == child.BEGUN
+    answer = ours.recv()
+    assert answer.job is None and answer.row["point"] == a_job().point.key
+    ours.close()
+    child.main(os.dup(theirs.fileno()))  # nobody is there any more
+    theirs.close()
+
+
+def test_what_has_to_be_compiled_is_compiled_once_and_by_one_process(tmp_path, monkeypatch):
+    seen = []
+
+    def simulated(*_, **given):
+        with (tmp_path / "sweep.lock").open("wb") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        seen.append(given["ranges"])
+        raise ValueError("which is for the point itself to say")
+
+    monkeypatch.setattr(child, "JIT_ENABLED", True)
+    monkeypatch.setattr(child, "_prepared", set())
+    monkeypatch.setattr(child, "simulate", simulated)
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    for _ in range(2):
+        child._prepare(a_job())
+    assert seen == [2]
+    monkeypatch.setattr("numba.config.CACHE_DIR", "")
+    with child._alone():
+        pass
+
+
+def test_a_process_that_says_something_else(monkeypatch):
+    """Its point has failed; another process is started for the next."""
+    monkeypatch.setattr(worker._Process, "_wait", lambda *_: "nonsense")
+    with worker.in_this_process(0):
+        answer = worker._simulated(a_job(), 1.0)
+        monkeypatch.undo()
+        assert answer.error == "the process that ran it spoke out of turn" and answer.again
+        assert not worker._simulated(a_job(), 60.0).error
+    assert not worker._processes and not psutil.Process().children()
+
+
+def test_processes_that_go_because_they_are_idle(monkeypatch):
+    """They are not held against a point, unless it never stops."""
+    asked = []
+
+    def ask(process, *_):
+        asked.append(process)
+        raise worker._Died("exited with 0")
+
+    monkeypatch.setattr(worker._Process, "ask", ask)
+    monkeypatch.setattr(worker._Process, "idle_and_gone", lambda _: True)
+    with worker.in_this_process(1):
+        answer = worker._simulated(a_job(), 1.0)
+    assert len(asked) == 3 and answer.error.startswith("the process that was to run it ended at once")
+
+
+def test_a_batch_that_ends(monkeypatch):
+    """Who runs points for it stops, and so does who would."""
+    with worker.in_this_process(1):
+        worker.stop()
+        with pytest.raises(worker.Stopped):
+            worker.run(pickle.dumps([a_job()]), 1.0, source_hash())
 
 
 def test_an_answer_in_this_process():
@@ -478,3 +685,21 @@ def test_a_bar_on_a_terminal():
         told.show()
     assert "2/10" in text.getvalue() and "4/10" in text.getvalue()
     assert "failed: x: why" in text.getvalue() and "1 failed" in text.getvalue()
+
+
+def test_a_bar_in_a_notebook(monkeypatch):
+    """A widget; what has failed is written beside it."""
+    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
+    text = io.StringIO()
+    with progress.Progress(10, 2, text) as told:
+        told.done()
+        told.failed("x: why")
+        told.show()
+        words = [f"{part.value}".replace("\u2007", " ") for part in told.bar.container.children]
+    assert words[1] == "4.0" and "4/10" in words[2] and "1 failed" in words[2]
+    assert text.getvalue() == "failed: x: why\n"
+    monkeypatch.undo()
+    shell = type("Shell", (), {"config": {"IPKernelApp": {}}})
+    for found, expected in ((shell, True), (None, False)):
+        monkeypatch.setattr("IPython.get_ipython", lambda found=found: found)
+        assert progress._in_notebook() is expected

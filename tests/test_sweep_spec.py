@@ -1,5 +1,6 @@
 """Specs of batches: what is right becomes points, what is wrong one line that says where, and nothing is run."""
 
+import json
 import tomllib
 
 import jupytext
@@ -66,13 +67,21 @@ def test_a_key_is_all_that_determines_the_result(write, tmp_path, monkeypatch):
     trace = tmp_path / "t.csv"
     trace.write_text("io,op,offset_bytes,size_bytes,submit_ns,complete_ns\n0,read,0,4096,0,5000\n")
 
-    def key(text="qd = 1", table=costs.DEFAULT, scenario="direct-io", design="v4.17", seed=1):
+    def key(text="qd = 1", table=None, scenario="direct-io", design="v4.17", seed=1):
         body = f'scenario = "{scenario}"\ndesigns = ["{design}"]\nseeds = [{seed}]\n[set]\n{text}\n'
-        (point,) = spec.read(write(body), cost_table=table).points
+        (point,) = spec.read(write(body), cost_file=table).points
         return point.key
 
     assert key() == key("qd = 1\nsize_kib = 64") == key('qd = 1\nsize_kib = "64 KiB"')  # 64 is the default
-    dearer = costs.CostTable("default", costs.DEFAULT.entries | {"ATOMIC": costs.Cost(6.0, "assumed", "why")})
+    dearer, moved = tmp_path / "dearer.json", tmp_path / "moved.json"
+    table = {"name": "dearer", "kernel": "Linux", "cpu": "a CPU", "provenance": "5 runs"}
+    atomic = {"ns": 6.0, "provenance": "assumed", "source": "why"}
+    dearer.write_text(json.dumps(table | {"entries": {"ATOMIC": atomic}}))
+    moved.write_bytes(dearer.read_bytes())
+    assert key(table=dearer) == key(table=moved)
+    monkeypatch.setenv(costs.VARIABLE, str(moved))
+    assert key() == key(table=dearer)
+    monkeypatch.delenv(costs.VARIABLE)
     replay = f'trace = "{trace}"'
     different = [key(), key("qd = 2"), key(design="v6.12"), key(seed=2), key("", scenario="golden-race")]
     different += [key(table=dearer), key(replay)]

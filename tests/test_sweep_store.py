@@ -194,6 +194,8 @@ def test_a_folder_that_is_none(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="file: can't be written to"):
         Store(tmp_path / "file")
+    with pytest.raises(UsageError, match="/proc/store: can't be written to"):  # root can't either
+        Store("/proc/store")
     with pytest.raises(UsageError, match=r"no store: neither results.parquet nor \.journal"):
         results.load(tmp_path)
 

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vma_cases import CASES, FORK, edges
+from vma_cases import CASES, FORK, edges, pictured
 from vma_pair import FLAG, PROT, Pair
-from vma_random import ALL_ADVICE, random_operation
+from vma_random import ALL_ADVICE, PAGES, random_operation
 
-from workbench.kernel import vma_ops as V
+from workbench.kernel.vma import ops as V
 from workbench.mm.vma import PAGE_SIZE
 from workbench.mm.vma_core import RULE_TEXT
+from workbench.mm.vma_draw import line
 
-FILES = ("a", "a2", "b", "c", "d", "e")  # as the descriptors of vma_ops
+FILES = ("a", "a2", "b", "c", "d", "e", "w")  # as the descriptors of vma_ops
 ADVICE = {number: name for name, number in V.ADVICE.items()}
 
 
@@ -36,11 +37,18 @@ def run(operations, **rules) -> Pair:
     return pair
 
 
+def pictures(pair: Pair) -> list[str]:
+    """Draw the model and the twin."""
+    return [line(pair.model.rows(), 0, PAGES).rstrip("."), pictured(pair.naive.vmas)]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_cases(name):
-    vmas, operations = CASES[name]
-    pair = run(operations)
-    assert len(pair.model.rows()) == vmas
+    before, after, operations = CASES[name]
+    pair = run(operations[:-1])
+    assert pictures(pair) == [before, before]
+    pair.do(*operations[-1])
+    assert pictures(pair) == [after, after]
     finish(pair)
 
 
@@ -69,7 +77,9 @@ def sequence(pair: Pair, seed: int, length: int) -> None:
     r = random.Random(seed)
     for step in range(length):
         kind = r.random()
-        pair.do(*(FORK if kind < 0.04 and len(pair.parents) < 7 else random_operation(r, pair.naive)))
+        pair.do(
+            *(FORK if kind < 0.04 and len(pair.parents) < 7 else random_operation(r, pair.naive, write_only=("w",)))
+        )
         if kind > 0.98 and pair.parents:
             r.choice(pair.parents).exit()
         if step % 10 == 0:
@@ -155,7 +165,7 @@ def test_any_sequence(operations):
 
 def first_disagreement(rule: str) -> str | None:
     """Name of the case in which the model without a rule disagrees with the twin."""
-    for name, (_, operations) in CASES.items():
+    for name, (_, _, operations) in CASES.items():
         try:
             run(operations, without=[rule])
         except AssertionError:

@@ -8,7 +8,7 @@ from naive_vma import ACCESS, Inode, NaiveSpace, OpenFile, Vma
 from vma_cases import FILE_PAGES
 from vma_random import PAGES
 
-from workbench.kernel import vma_ops as V
+from workbench.kernel.vma import ops as V
 from workbench.mm import interval_tree, vma_core
 from workbench.mm.vma import PAGE_SIZE, AddressSpace, Machine
 
@@ -31,15 +31,17 @@ class Pair:
         """The files of `vma_cases` by name, each as the model's and as the twin's; ``e`` is ``d`` opened again."""
         inodes = {"one": Inode(FILE_PAGES), "two": Inode(FILE_PAGES)}
         files = {}
-        for letter, name, writable in (
-            ("a", "one", 1),
-            ("b", "one", 1),
-            ("c", "one", 0),
-            ("d", "two", 1),
-            ("e", "two", 1),
+        for letter, name, mode in (
+            ("a", "one", "rw"),
+            ("b", "one", "rw"),
+            ("c", "one", "r"),
+            ("d", "two", "rw"),
+            ("e", "two", "rw"),
+            ("w", "one", "w"),
         ):
-            twin = OpenFile(inodes[name], writable=bool(writable))
-            files[letter] = self.machine.open(name, FILE_PAGES, bool(writable)), twin
+            opened_for = {"readable": "r" in mode, "writable": "w" in mode}
+            twin = OpenFile(inodes[name], **opened_for)
+            files[letter] = self.machine.open(name, FILE_PAGES, **opened_for), twin
         return files | {"a2": files["a"]}
 
     # ---- the calls of `naive_vma` in the model

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.kernel import vma_ops as o
+from workbench.kernel.vma import ops as o
+from workbench.kernel.vma.child import model_files
 from workbench.mm.vma import PAGE_SIZE, AddressSpace
 from workbench.mm.vma_machine import Machine
 
@@ -96,8 +97,7 @@ class Space:
 
     def __init__(self, **rules: object) -> None:
         machine = Machine(**rules)  # type: ignore[arg-type]
-        opened = {f: machine.open(f"inode {i}", o.FILE_PAGES, rw) for f, i, rw in o.DESCRIPTORS[1:]}
-        self.files = [opened[file] for file, _, _ in o.DESCRIPTORS]
+        self.files = model_files(machine)
         self.space = AddressSpace(machine)
 
     def do(self, op: np.void) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
+from types import MappingProxyType
 from typing import NamedTuple, TextIO
 
 import psutil
@@ -199,7 +200,14 @@ def parse_parameters(notebook: Path, pairs: Iterable[str]) -> dict[str, object]:
 class _Run:
     """A notebook under execution. Leaving the context ends what still runs and removes what is unfinished."""
 
-    def __init__(self, notebook: Path, parameters: Mapping[str, object], folder: Path, timeout_s: float):
+    def __init__(
+        self,
+        notebook: Path,
+        parameters: Mapping[str, object],
+        folder: Path,
+        timeout_s: float,
+        env: Mapping[str, str] = MappingProxyType({}),
+    ):
         self.name = notebook.stem
         self.good = folder / notebook.name
         self.failed = folder / f"{notebook.stem}.failed.ipynb"
@@ -219,7 +227,7 @@ class _Run:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD, json.dumps(job)],
-                env=_environment(self.scratch.name),
+                env=_environment(self.scratch.name) | dict(env),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -360,6 +368,7 @@ def attempt(
     folder: Path,
     timeout_s: float,
     go_on: Callable[[], object] = lambda: None,
+    env: Mapping[str, str] = MappingProxyType({}),
 ) -> Outcome:
     """Run a notebook with parameters that have been checked; how it ended is no exception.
 
@@ -372,12 +381,14 @@ def attempt(
     timeout_s : float
     go_on : callable, optional
         Called every `POLL_S` seconds; what it raises ends the run.
+    env : mapping, optional
+        Variables of its environment that differ from those of this process.
 
     Returns
     -------
     Outcome
     """
-    with _Run(notebook, checked, folder, timeout_s) as run:
+    with _Run(notebook, checked, folder, timeout_s, env) as run:
         while (outcome := run.poll()) is None:
             go_on()
             sleep(POLL_S)

@@ -100,6 +100,8 @@ def _status(argv: Sequence[str] | None) -> int:
     except MemoryError as error:
         return _complain(f"out of memory: {error}", 1)
     except Exception as error:
+        if isinstance(error, _missing()):
+            return _complain(f"{arguments.parser.prog.partition(' ')[2]} skipped: {error}", 1)
         if isinstance(error, _failures()):
             return _complain(error, 1)
         raise
@@ -117,10 +119,16 @@ def _run_with_costs(arguments: argparse.Namespace) -> int:
 
 def _failures() -> tuple[type[Exception], ...]:
     from workbench.batch import NotebookError
-    from workbench.kernel.needs import Refused, Unavailable
+    from workbench.kernel.needs import Refused
     from workbench.simulate import ConservationError
 
-    return NotebookError, ConservationError, BatchError, Refused, Unavailable
+    return NotebookError, ConservationError, BatchError, Refused
+
+
+def _missing() -> type[Exception]:
+    from workbench.kernel.needs import Unavailable
+
+    return Unavailable
 
 
 def _complain(error: object, status: int) -> int:

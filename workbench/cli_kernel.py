@@ -31,13 +31,13 @@ def _add_vma(under: Add) -> None:
 
 
 def _vma(arguments: argparse.Namespace) -> int:
-    from workbench.kernel import vma_oracle
+    from workbench.kernel.vma import oracle
 
-    report = vma_oracle.compare(arguments.ops, arguments.seed, arguments.without)
+    report = oracle.compare(arguments.ops, arguments.seed, arguments.without)
     if arguments.json:
-        print_json(vma_oracle.as_json(report))
+        print_json(oracle.as_json(report))
     else:
-        print(vma_oracle.as_text(report, arguments.seed))
+        print(oracle.as_text(report, arguments.seed))
     return 1 if report.mismatches else 0
 
 

@@ -45,6 +45,8 @@ class CostFile:
         Of those entries that tell theirs: interquartile range over median.
     measurements : list of dict
         Rows ``name``, ``value``, ``unit``, ``spread`` (None: not told), ``runs``.
+    data : bytes
+        The file, for whom it has to be carried to.
     """
 
     table: CostTable
@@ -52,6 +54,7 @@ class CostFile:
     given: tuple[str, ...]
     spread: dict[str, float]
     measurements: list[dict[str, Any]]
+    data: bytes
 
 
 def read(path: str | os.PathLike[str]) -> CostFile:
@@ -125,7 +128,7 @@ class _Reader:
             hashlib.sha256(data).hexdigest(),
         )
         spread = {counter: s for counter, (_, s) in entries.items() if s is not None}
-        return CostFile(table, about, tuple(entries), spread, rows)
+        return CostFile(table, about, tuple(entries), spread, rows, data)
 
     def _bytes(self) -> bytes:
         try:

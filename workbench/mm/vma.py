@@ -73,7 +73,8 @@ class AddressSpace:
         address, length, offset : int
             In bytes.
         prot, flags : int
-            ``PROT_*``, ``MAP_*``. An address needs MAP_FIXED or MAP_FIXED_NOREPLACE: a hint is not modelled.
+            ``PROT_*``, ``MAP_*`` of `workbench.mm.vma_calls`. An address needs MAP_FIXED or MAP_FIXED_NOREPLACE: a hint
+            is not modelled.
         file : File, optional
             None: anonymous.
 
@@ -81,7 +82,14 @@ class AddressSpace:
         -------
         int
             The address.
+
+        Raises
+        ------
+        UsageError
+            For what is not modelled.
         """
+        if flags & ~vma_calls.MODELLED or flags & 3 == 3:
+            raise UsageError(f"mmap: flags {flags:#x}: only {vma_calls.MODELLED:#x} are modelled, and 1 or 2 of 3")
         fixed = flags & (vma_calls.MAP_FIXED | vma_calls.MAP_FIXED_NOREPLACE)
         if address is not None and not fixed:
             raise UsageError("mmap: an address needs MAP_FIXED or MAP_FIXED_NOREPLACE; hints are not modelled")

@@ -40,6 +40,8 @@ PROT_SEM = 0x8  # of no effect (v6.12 include/linux/mman.h arch_validate_prot)
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS = 0x01, 0x02, 0x10, 0x20
 MAP_LOCKED, MAP_NORESERVE, MAP_POPULATE, MAP_NONBLOCK, MAP_STACK = 0x2000, 0x4000, 0x8000, 0x10000, 0x20000
 MAP_FIXED_NOREPLACE = 0x100000
+MODELLED = MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE
+MODELLED |= MAP_NONBLOCK | MAP_STACK | MAP_FIXED_NOREPLACE
 
 
 @jit
@@ -83,7 +85,7 @@ def _new_flags(m, prot, flags, file):
     if flags & MAP_LOCKED:
         bits |= VM_LOCKED
     if flags & MAP_STACK:
-        bits |= VM_NOHUGEPAGE  # since v6.7, with CONFIG_TRANSPARENT_HUGEPAGE
+        bits |= VM_NOHUGEPAGE  # with CONFIG_TRANSPARENT_HUGEPAGE (v6.12 include/linux/mman.h calc_vm_flag_bits)
     if flags & MAP_NORESERVE:
         bits |= VM_NORESERVE
     if flags & MAP_SHARED:
@@ -94,7 +96,7 @@ def _new_flags(m, prot, flags, file):
             bits &= ~(VM_SHARED | VM_MAYWRITE)
     elif flags & MAP_PRIVATE == 0:
         return -EINVAL
-    return bits
+    return bits if file == 0 or at(m.file, file)["readable"] else -EACCES
 
 
 @jit

@@ -49,6 +49,7 @@ FILE = np.dtype(
         ("header", np.int64),  # header row in `node` of its inode's tree
         ("pages", np.int64),  # of the inode
         ("inode", np.int64),
+        ("readable", np.int64),  # opened for reading
         ("writable", np.int64),
         ("anonymous", np.int64),  # made by mmap, and gone with its last VMA
         ("vmas", np.int64),

@@ -113,6 +113,7 @@ def new_anonymous_file(m, pages):
     file["inode"] = m.sys[NEXT_INODE]
     m.sys[NEXT_FILE] += 1
     m.sys[NEXT_INODE] += 1
+    file["readable"] = 1
     file["writable"] = 1
     file["anonymous"] = 1
     file["vmas"] = 0

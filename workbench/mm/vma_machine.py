@@ -122,7 +122,7 @@ class Machine:
         self._spaces += 1
         return self._spaces - 1
 
-    def open(self, name: str, pages: int = 256, writable: bool = True) -> File:
+    def open(self, name: str, pages: int = 256, writable: bool = True, readable: bool = True) -> File:
         """Open a file, once more if it has been opened before; dup() is to use the same `File` twice.
 
         Parameters
@@ -131,8 +131,8 @@ class Machine:
             Names the inode.
         pages : int
             Its size, when it is opened for the first time.
-        writable : bool
-            Opened for reading and writing, or for reading only.
+        writable, readable : bool
+            What it is opened for; what is not readable can't be mapped.
         """
         self.reserve(0)
         m = self.memory
@@ -148,7 +148,7 @@ class Machine:
             file["header"], file["pages"], file["inode"] = first["header"], first["pages"], first["inode"]
         file["number"] = m.sys[core.NEXT_FILE]
         m.sys[core.NEXT_FILE] += 1
-        file["writable"], file["anonymous"], file["vmas"] = writable, 0, 0
+        file["readable"], file["writable"], file["anonymous"], file["vmas"] = readable, writable, 0, 0
         self._names[row] = name
         return File(row, int(file["number"]), name)
 

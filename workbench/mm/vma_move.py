@@ -113,8 +113,7 @@ def _expand(m, mm, i, page, old, new, flags):
         return page
     if flags & MREMAP_MAYMOVE == 0:
         return -ENOMEM
-    to = highest_gap(m, mm, new)
-    return _move(m, mm, page, old, new, flags, to) if to >= 0 else -ENOMEM
+    return _move(m, mm, page, old, new, flags, highest_gap(m, mm, new))
 
 
 @jit

@@ -24,6 +24,8 @@ class Job(NamedTuple):
     notebook : str
         Absolute path, or empty.
     costs : CostTable
+    cost_file : bytes
+        The file that it came from, for a notebook: workers elsewhere don't have it. Empty for the built-in table.
     attempt : int
         1, 2, ...
     """
@@ -34,6 +36,7 @@ class Job(NamedTuple):
     parameters: dict[str, Any]
     notebook: str
     costs: CostTable
+    cost_file: bytes = b""
     attempt: int = 1
 
 
@@ -82,4 +85,5 @@ def make(point: Point, batch: Batch) -> Job:
         parameters=parameters,
         notebook=str(batch.notebook.absolute()) if batch.notebook else "",
         costs=batch.costs,
+        cost_file=batch.cost_file if batch.notebook else b"",
     )

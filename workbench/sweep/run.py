@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, TextIO
 
-from workbench import costs, provenance, results
+from workbench import provenance, results
 from workbench.accelerate import JIT_ENABLED, source_hash
 from workbench.errors import BatchError, UsageError
 from workbench.sweep import spec, worker
@@ -69,7 +69,7 @@ def sweep(
     scheduler: str | None = None,
     out: str | os.PathLike[str] | None = None,
     allow: Iterable[str | os.PathLike[str]] = (),
-    cost_table: costs.CostTable | None = None,
+    cost_file: str | os.PathLike[str] | None = None,
     stream: TextIO | None = None,
 ) -> Summary:
     """Run what is not yet in the store of a batch.
@@ -87,8 +87,8 @@ def sweep(
         Folder of the store; ``results/NAME`` by default.
     allow : iterable of path
         Files that may be run as code: trackers of one's own, and notebooks that are not the package's.
-    cost_table : CostTable, optional
-        `costs.in_use` by default.
+    cost_file : path, optional
+        Of a cost table; that of `costs.in_use` by default. Workers need not have it.
     stream : file, optional
         Where progress goes: standard error.
 
@@ -105,7 +105,7 @@ def sweep(
     """
     if jobs is not None and (jobs < 1 or scheduler):
         raise UsageError(f"jobs={jobs}: " + ("a scheduler has workers of its own" if scheduler else "1 or more"))
-    batch = spec.read(source, allow=allow, cost_table=costs.in_use() if cost_table is None else cost_table)
+    batch = spec.read(source, allow=allow, cost_file=cost_file)
     start = monotonic()
     with ExitStack() as stack:
         client = stack.enter_context(_connected(scheduler)) if scheduler else None
@@ -151,12 +151,17 @@ class _Run:
 
     def all(self, client: Any) -> list[dict[str, Any]]:
         """Run to the end; gives the failures."""
-        with client.as_current():
-            while self.waiting or self.alone or self.flying:
-                self._look_for_workers(client)
-                self._send(client)
-                self._collect()
-                self.progress.show()
+        from distributed.utils import CancelledError
+
+        try:
+            with client.as_current():
+                while self.waiting or self.alone or self.flying:
+                    self._look_for_workers(client)
+                    self._send(client)
+                    self._collect()
+                    self.progress.show()
+        except CancelledError:  # as all futures are when the scheduler goes
+            raise _lost(client) from None
         return self.failures
 
     # ---- out
@@ -278,11 +283,13 @@ def _local(jobs: int, notebooks: bool) -> Iterator[Any]:
     """Start a cluster whose workers are threads here; what they run is in processes beside them."""
     with ExitStack() as stack:
         stack.enter_context(worker.in_this_process(0 if notebooks else jobs))
-        from distributed import Client, LocalCluster  # while the processes start
+        from distributed import Client, Scheduler, SpecCluster, Worker  # while the processes start
 
         stack.enter_context(_settings())
-        how = {"n_workers": jobs, "threads_per_worker": 1, "processes": False, "protocol": "inproc://"}
-        cluster = LocalCluster(**how, memory_limit=0, dashboard_address=None, silence_logs=False)
+        # `LocalCluster` has all of them listen on all interfaces, and the scheduler on one port for all users.
+        here = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+        each = {"cls": Worker, "options": here | {"nthreads": 1, "memory_limit": 0}}
+        cluster = SpecCluster(dict.fromkeys(range(jobs), each), {"cls": Scheduler, "options": here}, silence_logs=False)
         client = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
         stack.callback(worker.stop)  # before the cluster closes, which waits for its threads
         yield client
@@ -321,8 +328,10 @@ def _settings() -> Iterator[None]:
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Keep loggers from writing: what matters of it becomes one line."""
-    loggers = [logging.getLogger(name) for name in names]
+    """Keep loggers and those below, which have levels of their own, from writing."""
+    known = logging.root.manager.loggerDict
+    below = {name for name in known if name.partition(".")[0] in names}
+    loggers = [logging.getLogger(name) for name in {*names, *below}]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

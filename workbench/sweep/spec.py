@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from workbench import batch, costs, designs, traces, user_tracker
+from workbench import batch, cost_files, costs, designs, traces, user_tracker
 from workbench.errors import UsageError, nearest
 from workbench.scenarios import ALL
 from workbench.scenarios.base import Parameter
@@ -65,6 +65,8 @@ class Batch(NamedTuple):
         How often a point is tried again that has reached its time limit, or whose process or worker has died.
     notebook : Path or None
     costs : CostTable
+    cost_file : bytes
+        The file that it came from; empty for the built-in table.
     trackers : dict
         Name of the tracker of each design.
     """
@@ -75,6 +77,7 @@ class Batch(NamedTuple):
     retries: int
     notebook: Path | None
     costs: costs.CostTable
+    cost_file: bytes
     trackers: dict[str, str]
 
 
@@ -90,7 +93,7 @@ def read(
     source: str | os.PathLike[str] | Mapping[str, Any],
     *,
     allow: Iterable[str | os.PathLike[str]] = (),
-    cost_table: costs.CostTable = costs.DEFAULT,
+    cost_file: str | os.PathLike[str] | None = None,
 ) -> Batch:
     """Read a spec, and check every point of it.
 
@@ -100,7 +103,8 @@ def read(
         A TOML file, or what it would hold. Paths in it are relative to the working directory, as on a command line.
     allow : iterable of path
         Files that may be run as code: trackers of one's own, and notebooks that are not the package's.
-    cost_table : CostTable
+    cost_file : path, optional
+        Of a cost table; that of `costs.in_use` by default.
 
     Returns
     -------
@@ -111,8 +115,9 @@ def read(
     UsageError
         One line with file, line, parameter, and what would be right.
     """
+    table = _cost_table(cost_file or os.environ.get(costs.VARIABLE))
     if isinstance(source, Mapping):
-        return _Spec("spec", dict(source), {}, allow, cost_table).batch()
+        return _Spec("spec", dict(source), {}, allow, *table).batch()
     path = Path(source)
     try:
         text = path.read_bytes().decode("utf-8")
@@ -123,7 +128,15 @@ def read(
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = str(error).partition("\n")[0] or "nested too deeply"
         raise UsageError(f"{path}: not TOML: {reason}") from None
-    return _Spec(str(path), document, where, allow, cost_table).batch()
+    return _Spec(str(path), document, where, allow, *table).batch()
+
+
+def _cost_table(path: str | os.PathLike[str] | None) -> tuple[costs.CostTable, bytes]:
+    """Read a table, with the bytes that it was read from."""
+    if not path:
+        return costs.DEFAULT, b""
+    found = cost_files.read(path)
+    return found.table, found.data
 
 
 class _Spec:
@@ -134,10 +147,11 @@ class _Spec:
         where: dict[lines.Path, int],
         allow: Iterable[str | os.PathLike[str]],
         cost_table: costs.CostTable,
+        cost_file: bytes,
     ):
         self.source, self.document, self.lines = source, document, where
         self.allowed = {Path(path).expanduser().resolve() for path in allow}
-        self.costs = cost_table
+        self.costs, self.cost_file = cost_table, cost_file
         self.files: dict[str, str] = {}  # hash by path
 
     def wrong(self, path: lines.Path, why: object) -> UsageError:
@@ -167,6 +181,7 @@ class _Spec:
             retries=self._whole("retries", RETRIES, 0, MOST_RETRIES),
             notebook=notebook,
             costs=self.costs,
+            cost_file=self.cost_file,
             trackers={text: design.tracker_name for text, design in parsed.items()},
         )
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from workbench import batch
+from workbench import batch, costs
 from workbench.accelerate import source_hash
 from workbench.errors import UsageError
 from workbench.sweep.child import BEGUN
@@ -108,6 +108,8 @@ def in_this_process(processes: int) -> Iterator[None]:
         yield
     finally:
         stop()
+        for process in list(_processes):  # the workers are closed, and so are their threads
+            process.end()
 
 
 def stop() -> None:
@@ -244,7 +246,8 @@ def _report(job: Job, limit_s: float) -> Answer:
         if "figures_dir" in batch.read_parameters(notebook):
             given["figures_dir"] = str(scratch / "figures")
             (scratch / "figures").mkdir()
-        outcome = batch.attempt(notebook, given, scratch / "notebook", limit_s, _go_on)
+        env = {costs.VARIABLE: _cost_file(job, scratch)}
+        outcome = batch.attempt(notebook, given, scratch / "notebook", limit_s, _go_on, env)
         files = {path.relative_to(scratch / "figures").as_posix(): path.read_bytes() for path in _in(scratch)}
         book = json.loads(outcome.path.read_text(encoding="utf-8")) if outcome.path.exists() else None
         if book:
@@ -252,6 +255,15 @@ def _report(job: Job, limit_s: float) -> Answer:
     error = re.sub(r" \(as far as it got: .*\)$", "", outcome.error)
     again = "time limit" in error or "DeadKernelError" in error
     return Answer(job, None, files, error, _traceback(book), bool(error) and again, outcome.seconds)
+
+
+def _cost_file(job: Job, scratch: Path) -> str:
+    """Write the job's cost table where its notebook finds it; without one, the worker's own is not to count."""
+    if not job.cost_file:
+        return ""
+    path = scratch / "costs.json"
+    path.write_bytes(job.cost_file)
+    return str(path)
 
 
 def _in(scratch: Path) -> list[Path]:

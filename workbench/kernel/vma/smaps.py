@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workbench.kernel import vma_live
+from workbench.kernel.vma import live as vma_live
 from workbench.mm.vma import VM_FLAGS
 from workbench.mm.vma_draw import Row
 

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workbench.kernel import libc, needs, vma_live
-from workbench.kernel import vma_ops as o
-from workbench.kernel.vma_smaps import MAPS, live_rows
+from workbench.kernel import libc, needs
+from workbench.kernel.vma import live
+from workbench.kernel.vma import ops as o
+from workbench.kernel.vma.smaps import MAPS, live_rows
 from workbench.mm import vma_core, vma_move
 from workbench.mm.vma import AddressSpace
 from workbench.mm.vma_draw import Row
-from workbench.mm.vma_machine import Machine
+from workbench.mm.vma_machine import File, Machine
 
 BASE = (
     1 << 24
@@ -30,6 +31,7 @@ PR_SET_PDEATHSIG = 1
 AGREED, DIFFERS, DIED, HUNG = "agreed", "differs", "died", "hung"
 # Words of the memory that parent and children share, before the text of a mismatch.
 PROGRESS, CHECKS, TEXT, COUNTERS = 0, 1, 2, 3
+MODES = {"rw": os.O_RDWR, "r": os.O_RDONLY, "w": os.O_WRONLY}
 COUNTED = ("SPLITS", "MERGES_LEFT", "MERGES_RIGHT", "MERGES_BOTH")
 WORDS, TEXT_ROOM = 8, 1 << 16
 
@@ -49,7 +51,7 @@ class Setting(NamedTuple):
 
     directory: str  # on a real file system
     by_query: bool = True  # PROCMAP_QUERY after each operation; else /proc/self/maps
-    smaps_every: int = 50  # operations
+    smaps_every: int = 200  # operations
     kernel: tuple[int, int] | None = None
     without: tuple[str, ...] = ()
 
@@ -101,7 +103,7 @@ def _words(shared: mmap.mmap) -> np.ndarray:
 
 
 def _start(body: Callable[[], int]) -> int:
-    """Fork; the child leads a process group, runs `body`, exits with its status, and dies with its parent."""
+    """Fork; the child runs `body`, exits with its status, leaves Ctrl-C to its parent, and dies with that."""
     parent = os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads: none of them matters to the child
@@ -111,6 +113,7 @@ def _start(body: Callable[[], int]) -> int:
     status = 70
     try:
         libc.call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if os.getppid() == parent:
             status = body()
     except BaseException as error:  # whatever it was, nothing of the parent's may run on in the child
@@ -156,15 +159,14 @@ class _Child:
         rows = (forks + 2) * (o.ARENA + 8)
         self.machine = Machine(setting.kernel, setting.without, rows=rows, spaces=forks + 1)
         self.space = AddressSpace(self.machine)
-        opened = [self.machine.open(f"inode {i}", o.FILE_PAGES, rw) for _, (i, rw) in sorted(_struct_files().items())]
-        self.files = np.array([opened[file].row for file, _, _ in o.DESCRIPTORS], np.int64)
+        self.files = np.array([file.row for file in model_files(self.machine)], np.int64)
         self.fds = _open_all(setting.directory)
         inodes = {inode: os.fstat(int(fd)).st_ino for fd, (_, inode, _) in zip(self.fds, o.DESCRIPTORS, strict=True)}
         self.seen = np.full(len(ops) + o.INODES + 1, -1, np.int64)
         self.seen[: o.INODES] = [inodes[i] for i in range(o.INODES)]
-        self.state = np.zeros(vma_live.STATE, np.int64)
-        self.state[vma_live.INODES] = o.INODES
-        self.query = np.zeros(vma_live.QUERY_WORDS, np.int64)
+        self.state = np.zeros(live.STATE, np.int64)
+        self.state[live.INODES] = o.INODES
+        self.query = np.zeros(live.QUERY_WORDS, np.int64)
         self.before: list[Row] = []
 
     def run(self) -> int:
@@ -180,23 +182,23 @@ class _Child:
         while True:
             if every == 1:
                 self.before = self.space.rows()
-            self.space.mm = int(self.state[vma_live.MM])
-            upto = int(self.state[vma_live.NEXT]) // every * every + every
-            found = vma_live.run(
+            self.space.mm = int(self.state[live.MM])
+            upto = int(self.state[live.NEXT]) // every * every + every
+            found = live.run(
                 self.machine.memory, self.state, self.ops, upto, BASE, o.ARENA, self.fds, self.files,
                 maps if self.setting.by_query else -1, self.query, self.query.ctypes.data, self.seen,
             )  # fmt: skip
             self._count()
-            if found == vma_live.NO_QUERY:
+            if found == live.NO_QUERY:
                 raise needs.Unavailable("PROCMAP_QUERY failed")
-            if found in (vma_live.OTHER_RESULT, vma_live.OTHER_ROWS):
-                return self._tell("result" if found == vma_live.OTHER_RESULT else "mappings")
+            if found in (live.OTHER_RESULT, live.OTHER_ROWS):
+                return self._tell("result" if found == live.OTHER_RESULT else "mappings")
             differs = self._differs_from_smaps()
             if differs:
                 return self._tell(differs)
-            if found == vma_live.DONE:
+            if found == live.DONE:
                 return 0
-            if found == vma_live.FORKS:
+            if found == live.FORKS:
                 return self._fork()
 
     def _fork(self) -> int:
@@ -204,19 +206,22 @@ class _Child:
         self.before = self.space.rows()
         child = self.machine.new_space()
         pid = _start(lambda: self._go_on(child))
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status < 0:  # end in the same way
+            os.kill(os.getpid(), -status)
+        return status
 
     def _go_on(self, child: int) -> int:
-        vma_move.fork(self.machine.memory, int(self.state[vma_live.MM]), child)
-        self.state[vma_live.MM] = self.space.mm = child
-        self.state[vma_live.NEXT] += 1
-        self.state[vma_live.MODEL_RESULT] = self.state[vma_live.KERNEL_RESULT] = 0
+        vma_move.fork(self.machine.memory, int(self.state[live.MM]), child)
+        self.state[live.MM] = self.space.mm = child
+        self.state[live.NEXT] += 1
+        self.state[live.MODEL_RESULT] = self.state[live.KERNEL_RESULT] = 0
         self._count()
         differs = self._differs_from_smaps()
         return self._tell(differs) if differs else self.run()
 
     def _count(self) -> None:
-        self.words[PROGRESS] = self.state[vma_live.NEXT]
+        self.words[PROGRESS] = self.state[live.NEXT]
         for place, name in enumerate(COUNTED):
             self.words[COUNTERS + place] = self.machine.memory.sys[vma_core.REGISTERS.index(name)]
 
@@ -224,21 +229,21 @@ class _Child:
         """Compare with the text of smaps, or, where the ioctl is wanting, with that of maps too; what differs."""
         self.words[CHECKS] += 1
         model = self.space.rows()
-        live = live_rows(BASE, o.ARENA)
+        rows = live_rows(BASE, o.ARENA)
         shown = [(r.start, r.end, r.perms, r.pgoff if r.file >= 0 else 0) for r in model]
-        if shown != [(r.start, r.end, r.perms, r.pgoff if r.file >= 0 else 0) for r in live]:
+        if shown != [(r.start, r.end, r.perms, r.pgoff if r.file >= 0 else 0) for r in rows]:
             return "mappings"
-        if [r.file < 0 for r in model] != [r.file < 0 for r in live]:
+        if [r.file < 0 for r in model] != [r.file < 0 for r in rows]:
             return "mappings"
-        return "flags" if [r.flags for r in model] != [r.flags for r in live] else ""
+        return "flags" if [r.flags for r in model] != [r.flags for r in rows] else ""
 
     def _tell(self, what: str) -> int:
         """Write down a mismatch for the parent."""
         told = {
             "what": what,
-            "op": int(self.state[vma_live.NEXT]) - 1,
-            "model_result": int(self.state[vma_live.MODEL_RESULT]),
-            "kernel_result": int(self.state[vma_live.KERNEL_RESULT]),
+            "op": int(self.state[live.NEXT]) - 1,
+            "model_result": int(self.state[live.MODEL_RESULT]),
+            "kernel_result": int(self.state[live.KERNEL_RESULT]),
             "before": self.before,
             "model": self.space.rows(),
             "kernel": live_rows(BASE, o.ARENA),
@@ -249,25 +254,34 @@ class _Child:
         return 0
 
 
-def _struct_files() -> dict[int, tuple[int, bool]]:
-    """Inode and mode of each struct file."""
-    return {file: (inode, writable) for file, inode, writable in o.DESCRIPTORS}
+def model_files(machine: Machine) -> list[File]:
+    """Open the model's file for each of `ops.DESCRIPTORS`, in their order."""
+    opened: dict[int, File] = {}
+    for file, inode, mode in o.DESCRIPTORS:
+        if file not in opened:
+            opened[file] = machine.open(f"inode {inode}", o.FILE_PAGES, writable="w" in mode, readable="r" in mode)
+    return [opened[file] for file, _, _ in o.DESCRIPTORS]
 
 
 def _open_all(directory: str) -> np.ndarray:
-    """Open a file descriptor for each of `vma_ops.DESCRIPTORS`: inode 0 in a directory, without a name; 1 a memfd."""
+    """Open a file descriptor for each of `ops.DESCRIPTORS`: inode 0 in a directory, without a name; 1 a memfd."""
     size = o.FILE_PAGES * o.PAGE_SIZE
-    inodes = [os.open(directory, os.O_RDWR | os.O_TMPFILE, 0o600), os.memfd_create("workbench-vma")]
+    inodes = [open_unnamed(directory), os.memfd_create("workbench-vma")]
     opened: dict[int, int] = {}
     fds = []
-    for file, inode, writable in o.DESCRIPTORS:
+    for file, inode, mode in o.DESCRIPTORS:
         os.ftruncate(inodes[inode], size)
-        mode = os.O_RDWR if writable else os.O_RDONLY
-        fds.append(os.dup(opened[file]) if file in opened else os.open(f"/proc/self/fd/{inodes[inode]}", mode))
+        path = f"/proc/self/fd/{inodes[inode]}"
+        fds.append(os.dup(opened[file]) if file in opened else os.open(path, MODES[mode]))
         opened.setdefault(file, fds[-1])
     for fd in inodes:
         os.close(fd)
     return np.array(fds, np.int64)
+
+
+def open_unnamed(directory: str) -> int:
+    """Open a new file that has no name, and so is gone with its last descriptor."""
+    return os.open(directory, os.O_RDWR | os.O_TMPFILE, 0o600)
 
 
 def real_directory() -> str:
@@ -279,8 +293,13 @@ def real_directory() -> str:
     """
     for directory in (tempfile.gettempdir(), os.getcwd(), "/var/tmp"):
         try:
-            os.close(os.open(directory, os.O_RDWR | os.O_TMPFILE, 0o600))
+            fd = open_unnamed(directory)
         except OSError:
             continue
-        return directory
-    raise needs.Unavailable("needs a directory whose file system has O_TMPFILE (ext4, xfs, btrfs, tmpfs)")
+        noexec = os.fstatvfs(fd).f_flag & os.ST_NOEXEC  # there files can't be mapped PROT_EXEC
+        os.close(fd)
+        if not noexec:
+            return directory
+    raise needs.Unavailable(
+        "needs a directory without noexec whose file system has O_TMPFILE (ext4, xfs, btrfs, tmpfs)"
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from numba.core import types
 
 from workbench.accelerate import JIT_ENABLED, at, jit
-from workbench.kernel import vma_ops as o
+from workbench.kernel.vma import ops as o
 from workbench.mm import vma_advice, vma_move
 from workbench.mm import vma_calls as calls
 from workbench.mm.vma_core import VM_EXEC, VM_LOCKED, VM_LOCKED_MASK, VM_MAYSHARE, VM_READ, VM_WRITE
@@ -82,7 +82,7 @@ def live(op, base, fds):
     base : int
         First page of the arena.
     fds : ndarray of int64
-        File descriptor for each of `vma_ops.DESCRIPTORS`.
+        File descriptor for each of `ops.DESCRIPTORS`.
 
     Returns
     -------

@@ -51,12 +51,15 @@ ARENA = 48  # pages
 # Beyond the arena nothing is mapped on either side for so many pages: neighbours of the arena never merge with it.
 FILE_PAGES = 256  # of each file: more than any sequence reaches by growing a mapping
 
-# Descriptors that operations map: which struct file each names, the file's inode, and whether it may be written.
-# 0 and 1 are dup()s; 2 is the same inode, opened again; 3 is opened read-only; 4 and 5 are another inode, opened twice.
+# Descriptors that operations map: which struct file each names, the file's inode, and what it is opened for.
+# 0 and 1 are dup()s; 2 is the same inode, opened again; 3 is opened read-only; 4 and 5 are another inode, opened twice;
+# 6 is the first inode, opened write-only, which can't be mapped.
 # Struct files are numbered from 0; a MAP_SHARED | MAP_ANONYMOUS mapping gets a struct file and an inode of its own,
 # the next number, counted over the sequence in the order of such calls that succeed (from `FILES` and `INODES` on).
-DESCRIPTORS = ((0, 0, True), (0, 0, True), (1, 0, True), (2, 0, False), (3, 1, True), (4, 1, True))  # file, inode, rw
-FILES, INODES = 5, 2
+DESCRIPTORS = (
+    (0, 0, "rw"), (0, 0, "rw"), (1, 0, "rw"), (2, 0, "r"), (3, 1, "rw"), (4, 1, "rw"), (5, 0, "w"),
+)  # fmt: skip
+FILES, INODES = 6, 2
 
 NONE, READ, WRITE, EXEC = 0, 1, 2, 4
 MLOCK_ONFAULT = 1
@@ -64,7 +67,7 @@ PAGE_SIZE = _mmap.PAGESIZE
 
 # How often each operation comes, in parts of their sum; a fork is drawn apart, once in FORK_EVERY operations.
 MIX = {MMAP: 16, MUNMAP: 6, MPROTECT: 22, MLOCK: 6, MUNLOCK: 8, MLOCK2: 4, MADVISE: 18, MREMAP: 10, TOUCH: 10}
-FORK_EVERY = 400
+FORK_EVERY = 800
 # Protections of mmap and mprotect. PROT_EXEC alone is left out: it takes a protection key where the CPU has them.
 PROTECTIONS = (NONE, READ, READ | WRITE, READ | EXEC, READ | WRITE | EXEC)
 PROTECTION_ODDS = (1, 4, 8, 1, 1)
