@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -249,6 +252,29 @@ def test_the_same_with_any_number_of_workers(tree, found):
     again = churn.count(tree, jobs=2)
     pd.testing.assert_frame_equal(again.places, found.places)
     assert (again.kernel, again.parsing) == (found.kernel, found.parsing) and found.kernel == "9.8.7"
+
+
+WORKS = """
+import os
+from workbench.kernel.churn.count import workers
+if __name__ == "__main__":
+    with workers(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        input()
+"""
+
+
+def test_workers_of_a_killed_run_end(tmp_path):
+    (tmp_path / "works.py").write_text(WORKS)
+    words = [sys.executable, str(tmp_path / "works.py")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        worker = Path("/proc") / process.stdout.readline().strip()
+        assert b"spawn" in (worker / "cmdline").read_bytes()
+        process.kill()
+    until = time.monotonic() + 10
+    while worker.exists() and (worker / "cmdline").read_bytes() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not worker.exists() or not (worker / "cmdline").read_bytes()  # gone, or not waited for yet
 
 
 def test_what_grep_finds_is_accounted_for(found):

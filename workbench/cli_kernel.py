@@ -44,9 +44,9 @@ def _vma(arguments: argparse.Namespace) -> int:
 def _add_pins(under: Add) -> None:
     summary = "take real pins and the model through the same schedules, and compare after every step"
     more = (
-        " Holds short-term pins by direct reads from a FUSE file of its own, and long-term ones by io_uring and AF_XDP;"
-        " needs root, /dev/fuse, io_uring and a folder on ext4 (TMPDIR). Exit status 1: they differ, or nothing could"
-        " be run."
+        "\nHolds short-term pins by direct reads from a FUSE file of its own, and long-term ones by io_uring"
+        "\nand AF_XDP; needs root, /dev/fuse, io_uring and a folder on ext4 (TMPDIR). What is compared, and"
+        "\nwhat is only observed: docs/model.md §15. Exit status 1: they differ, or nothing could be run."
     )
     parser = under("pins", summary, _pins, "workbench kernel pins --case pin-fsync --steps 0", more)
     parser.add_argument(

@@ -14,8 +14,10 @@ a release of any page, such as put_page(), counts in files that call GUP (``same
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -24,12 +26,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from workbench.errors import UsageError
+from workbench.kernel import libc
 from workbench.kernel.churn import csource, names
 
 OUTSIDE = ("Documentation", "scripts", "tools")  # no part of the kernel
 ALWAYS = "include/linux/"  # headers that are read in any case: structs that lead to others
 USES = ("read", "write", "update", "address", "call", "ref")
 SURE = ("declared", "deduced", "named", "same file")
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 COLUMNS = ("file", "line", "subsystem", "group", "name", "access", "sure", "macro", "conditional", "damaged", "grepped")
 _TWO_LEVELS = ("drivers", "fs", "net", "sound")
 _VERSION = re.compile(r"^(VERSION|PATCHLEVEL|SUBLEVEL) *= *(\d+)", re.MULTILINE)
@@ -131,10 +135,22 @@ def _read_all(tree: Path, paths: list[str], jobs: int) -> Iterator[tuple[str, cs
                 yield _read(item)
                 bar.update()
             return
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        with workers(jobs) as pool:
             for result in pool.map(_read, work, chunksize=64):
                 yield result
                 bar.update()
+
+
+def workers(jobs: int) -> ProcessPoolExecutor:
+    """Processes that end with this one, even if it is killed: by themselves they would wait for work for ever."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"), _end_with, (os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    with suppress(OSError, AttributeError):  # Linux only
+        libc.call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 _CLUES = names.clues()

@@ -43,7 +43,9 @@ class _State:
             return step[1] not in self.flights and self.in_flight(None) < SLOTS
         if word == "pin_anon":
             return step[1] not in self.flights and self.in_flight(step[2]) < SLOTS
-        if word == "extend":  # a page is known by its place in the file, which two frames would have (docs/model.md)
+        if (
+            word == "extend"
+        ):  # a page is known by its place in the file, which two frames would have (docs/model.md §15)
             return self.truncated and self.in_flight(None) == 0
         rules = {
             "complete": lambda: step[1] in self.flights,

@@ -270,19 +270,27 @@ REFERENCES = (0, 1, 500, 1020, 1021, 1022, 1023, 1040)  # around 1024, of which 
 def bias(bench: Bench) -> None:
     """A page with so many plain references is taken to be pinned: fork copies it."""
     with _live(bench, anons=0) as live:
-        memory = Memory(len(REFERENCES))
+        memory = Memory(len(REFERENCES) + 1)
         try:
             _short(live, memory)  # an mm that has never pinned is not asked (MMF_HAS_PINNED)
             for page, references in enumerate(REFERENCES):
                 memory.store(1, page)
                 _flip(bench, live, memory.address + page * PAGE, references)
+            memory.store(1, len(REFERENCES))
+            _flip(bench, live, memory.address + len(REFERENCES) * PAGE, REFERENCES[-1], again=True)
         finally:
             memory.close()
 
 
-def _flip(bench: Bench, live: Live, address: int, references: int) -> None:
+def _flip(bench: Bench, live: Live, address: int, references: int, again: bool = False) -> None:
+    """Fork; `again`: for the second time, so that the page is not exclusive, and nobody asks about it."""
     model = anon_world(bench.design)
     model.world.sys[R.HAS_PINNED] = 1
+    if again:
+        model.fork()
+        live.fork()
+        model.child_exit()
+        live.child_exit()
     model.world.page["_refcount"][0] += references
     live.splice(address, references)
     live.drain()  # a page that waits for the LRU has a reference more
@@ -290,7 +298,8 @@ def _flip(bench: Bench, live: Live, address: int, references: int) -> None:
     live.fork()
     state = model.anon()
     shared = live.child_pfn(address) == live.proc.pfn(address)
-    bench.compare(f"shared with {references} plain references", state.child == state.frame, shared)
+    what = f"shared {'again ' * again}with {references} plain references"
+    bench.compare(what, state.child == state.frame, shared)
     live.child_exit()
     live.unsplice()
     bench.steps += 2
