@@ -100,6 +100,9 @@ def _part(table: Any, key: str) -> Any:
     return table.get(key) if isinstance(table, Mapping) else getattr(table, key, None)
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def plain(value: Any) -> Any:
     """Turn a value into what JSON knows, the same whatever order it came in.
 
@@ -119,6 +122,8 @@ def plain(value: Any) -> Any:
     TypeError
         For anything else, whose text might differ from run to run.
     """
+    if type(value) in _PLAIN:  # most of a row, of which batches have thousands
+        return value
     if isinstance(value, Enum):
         return plain(value.value)
     if isinstance(value, (np.generic, np.ndarray)):
