@@ -49,7 +49,7 @@ class Setting(NamedTuple):
 
     directory: str  # on a real file system
     by_query: bool = True  # PROCMAP_QUERY after each operation; else /proc/self/maps
-    smaps_every: int = 50  # operations
+    smaps_every: int = 200  # operations
     kernel: tuple[int, int] | None = None
     without: tuple[str, ...] = ()
 
@@ -204,7 +204,10 @@ class _Child:
         self.before = self.space.rows()
         child = self.machine.new_space()
         pid = _start(lambda: self._go_on(child))
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if status < 0:  # end in the same way
+            os.kill(os.getpid(), -status)
+        return status
 
     def _go_on(self, child: int) -> int:
         vma_move.fork(self.machine.memory, int(self.state[vma_live.MM]), child)
@@ -257,7 +260,7 @@ def _struct_files() -> dict[int, tuple[int, bool]]:
 def _open_all(directory: str) -> np.ndarray:
     """Open a file descriptor for each of `vma_ops.DESCRIPTORS`: inode 0 in a directory, without a name; 1 a memfd."""
     size = o.FILE_PAGES * o.PAGE_SIZE
-    inodes = [os.open(directory, os.O_RDWR | os.O_TMPFILE, 0o600), os.memfd_create("workbench-vma")]
+    inodes = [open_unnamed(directory), os.memfd_create("workbench-vma")]
     opened: dict[int, int] = {}
     fds = []
     for file, inode, writable in o.DESCRIPTORS:
@@ -270,6 +273,11 @@ def _open_all(directory: str) -> np.ndarray:
     return np.array(fds, np.int64)
 
 
+def open_unnamed(directory: str) -> int:
+    """Open a new file that has no name, and so is gone with its last descriptor."""
+    return os.open(directory, os.O_RDWR | os.O_TMPFILE, 0o600)
+
+
 def real_directory() -> str:
     """A directory on a real file system that can hold a file without a name.
 
@@ -279,7 +287,7 @@ def real_directory() -> str:
     """
     for directory in (tempfile.gettempdir(), os.getcwd(), "/var/tmp"):
         try:
-            os.close(os.open(directory, os.O_RDWR | os.O_TMPFILE, 0o600))
+            os.close(open_unnamed(directory))
         except OSError:
             continue
         return directory

@@ -64,7 +64,7 @@ PAGE_SIZE = _mmap.PAGESIZE
 
 # How often each operation comes, in parts of their sum; a fork is drawn apart, once in FORK_EVERY operations.
 MIX = {MMAP: 16, MUNMAP: 6, MPROTECT: 22, MLOCK: 6, MUNLOCK: 8, MLOCK2: 4, MADVISE: 18, MREMAP: 10, TOUCH: 10}
-FORK_EVERY = 400
+FORK_EVERY = 800
 # Protections of mmap and mprotect. PROT_EXEC alone is left out: it takes a protection key where the CPU has them.
 PROTECTIONS = (NONE, READ, READ | WRITE, READ | EXEC, READ | WRITE | EXEC)
 PROTECTION_ODDS = (1, 4, 8, 1, 1)

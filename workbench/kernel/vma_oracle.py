@@ -1,6 +1,7 @@
 """The VMA model held against the running kernel: random sequences, and the shortest one that shows a difference."""
 
 import os
+import resource
 import time
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
@@ -27,7 +28,7 @@ from workbench.kernel.vma_smaps import can_query
 from workbench.mm.vma_draw import Row, draw
 from workbench.mm.vma_machine import rules_of
 
-LENGTH = 2000  # operations of a sequence
+LENGTH = 4000  # operations of a sequence
 OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
 MACHINES = ("x86_64", "aarch64")
 
@@ -51,6 +52,7 @@ class Report(NamedTuple):
     mismatches: int  # sequences that went differently
     counts: tuple[int, ...]  # splits, and merges to the left, to the right, with both neighbours
     seconds: float
+    cpu_seconds: float  # of this process and all its children
     mismatch: Mismatch | None
     ran_on: dict[str, Any]
 
@@ -119,8 +121,7 @@ def compare(
     done = checks = forks = mismatches = sequence = 0
     counts = np.zeros(4, np.int64)
     mismatch = None
-    began = time.perf_counter()
-    apart = 0.0  # spent on shrinking
+    began, apart = _clocks(), np.zeros(2)  # time spent on shrinking
     while done < number:
         ops = o.generate(np.random.default_rng([seed, sequence]), min(length, number - done))
         result = run_sequence(ops, setting)
@@ -131,14 +132,20 @@ def compare(
         if result.verdict != AGREED:
             mismatches += 1
             if mismatch is None:
-                since = time.perf_counter()
+                since = _clocks()
                 mismatch = Mismatch(sequence, result.ops, *shrink(ops, result, setting))
-                apart += time.perf_counter() - since
+                apart = _clocks() - since
         sequence += 1
         told(done)
-    seconds = time.perf_counter() - began - apart
+    wall, cpu = (_clocks() - began - apart).tolist()
     told_counts = tuple(int(c) for c in counts)
-    return Report(done, sequence, forks, checks, mismatches, told_counts, seconds, mismatch, _ran_on(setting))
+    return Report(done, sequence, forks, checks, mismatches, told_counts, wall, cpu, mismatch, _ran_on(setting))
+
+
+def _clocks() -> np.ndarray:
+    """Seconds of the clock, and of CPU time of this process and those it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return np.array([time.perf_counter(), sum(u.ru_utime + u.ru_stime for u in used)])
 
 
 def _ran_on(setting: Setting) -> dict[str, Any]:
@@ -175,10 +182,12 @@ def shrink(ops: np.ndarray, result: Result, setting: Setting) -> tuple[np.ndarra
     """
     if result.verdict == HUNG:  # each try would take as long again
         return ops, result
-    setting = setting._replace(smaps_every=1)
-    ops, result = _differing(ops[: result.ops + 1], setting) or (ops, result)
+    ops = ops[: result.ops + 1]
     size = len(ops)
     while size:
+        if size == 1:  # few are left: now smaps, which takes longer than a hundred operations, after each
+            setting = setting._replace(smaps_every=1)
+            ops, result = _differing(ops, setting) or (ops, result)
         i, shorter = 0, False
         while i < len(ops):
             found = _differing(np.delete(ops, slice(i, i + size)), setting)
@@ -207,6 +216,7 @@ def as_json(report: Report) -> dict[str, Any]:
     del found["counts"]
     found |= {"splits": splits, "merges": left + right + both, "merges_left": left, "merges_right": right}
     found |= {"merges_both": both, "ops_per_second": round(report.ops / report.seconds)}
+    found["ops_per_cpu_second"] = round(report.ops / report.cpu_seconds)
     if report.mismatch:
         m = report.mismatch
         found["mismatch"] = {
@@ -229,8 +239,8 @@ def as_text(report: Report, seed: int) -> str:
         f"compared after every operation by {on['compared_by']}; {report.smaps_checks:,} times with smaps",
         f"{splits:,} splits; {left + right + both:,} merges: {left:,} to the left, {right:,} to the right, "
         f"{both:,} with both neighbours",
-        f"{report.ops / report.seconds:,.0f} operations/s; {report.mismatches} "
-        f"mismatch{'' if report.mismatches == 1 else 'es'}",
+        f"{report.ops / report.seconds:,.0f} operations/s, {report.ops / report.cpu_seconds:,.0f} per CPU second; "
+        f"{report.mismatches} mismatch{'' if report.mismatches == 1 else 'es'}",
     ]
     if report.mismatch:
         lines += ["", *_mismatch_lines(report.mismatch, seed)]
