@@ -549,7 +549,7 @@ Markdown(
     "What a design adds to a 4 KiB direct IO, by the table in use and by the file: "
     + "; ".join(f"{design} {one} and {other}" for design, one, other in added)
     + ". The bias is an atomic operation more, and that is measured. A range is made of entries that are assumed in "
-    "both tables (locks, tree, slab, work queue), so that calibration says little of it. Entries that the built-in table "
+    "both tables (locks, tree, slab, work queue), so that calibration says little of it. Entries that the first table "
     "derives from published totals are not derived again in the file: they are of another machine."
 )
 
