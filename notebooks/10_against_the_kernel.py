@@ -184,7 +184,8 @@ if setting:
 # (nr_foll_pin counters, exact after a write to `stat_refresh`), and of each page whether it is cached, mapped, dirty,
 # under writeback, on the LRU, has buffers, how often it is mapped, whether its frame is still the same; of clean pages
 # whether memory and disk are equal. The counters are the whole system's: where somebody else was pinning, they are not
-# compared in that step, and it is counted.
+# compared in that step, and it is counted. On a busy machine a case may differ all the same, in pins taken and released
+# alone; then run it again at rest.
 
 # %%
 held = attempt("Section 2, pins,", pins.run, None, steps, seed)

@@ -3,13 +3,14 @@
 import ast
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from workbench.accelerate import JIT_ENABLED
 from workbench.kernel import needs, vma_oracle
 from workbench.kernel.outcomes import outcomes
-from workbench.kernel.pins import run
+from workbench.kernel.pins import bench, run
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "10_against_the_kernel.ipynb"
 
@@ -46,6 +47,16 @@ def test_facts_that_stand_for_themselves_have_names():
     assert kernel == {n: n < 1022 for n in (0, 1, 500, 1020, 1021, 1022, 1023, 1040)}
     assert [fact["model"] for fact in case["named"]] == list(kernel.values())
     assert len(case["named"]) == case["compared"]
+
+
+@pytest.mark.parametrize(("seen", "agrees"), [((155, 156), True), ((1, 1), False), ((0, 2), False)])
+def test_pins_of_others_in_passing_are_left_out(monkeypatch, seen, agrees):
+    monkeypatch.setattr(bench, "SETTLES", 0.0)
+    counters = iter([(10, 10)])
+    live = SimpleNamespace(proc=SimpleNamespace(pins=lambda: next(counters, (10 + seen[0], 10 + seen[1]))))
+    told = bench.Bench()
+    told.observe_pins(live, "completion", lambda: None, (0, 1), "the sources")
+    assert (told.mismatches == [], len(told.left_out)) == (agrees, int(agrees))
 
 
 def cells(*chapters):

@@ -134,7 +134,9 @@ class Bench:
             time.sleep(0.003)
         now = live.proc.pins()
         time.sleep(0.003)
-        if seen != expected and now != live.proc.pins():
+        more = _since(seen, expected)
+        in_passing = more[0] == more[1] > 0  # somebody's pins that have gone again
+        if seen != expected and (in_passing or now != live.proc.pins()):
             self.left_out.append(f"pins of {what}: others were pinning pages")
         else:
             self.observe(f"pins taken and released: {what}", seen, expected, source)
