@@ -121,9 +121,10 @@ if setting and not report.mismatches:
     counted = [int((told[what] * told["operations"]).sum()) for what in ("splits", "merges")]
     assert counted == [report.counts[0], sum(report.counts[1:])], counted
     told["outcome"] = told.apply(outcome, axis=1)
-    kinds = told.groupby(["kind", "outcome"], as_index=False)["operations"].sum()
-    made = charts.bars(
-        kinds, "kind", "operations", hue="outcome", logy=True, xlabel="operation", yunit="1",
+    kinds = told.pivot_table(index="kind", columns="outcome", values="operations", aggfunc="sum", fill_value=0)
+    made = charts.matrix(
+        kinds[[name for name in OUTCOMES if name in kinds]].map(lambda times: f"{times:,.0f}" if times else "-"),
+        {}, corner="operation",
         title=f"What {report.ops:,} random operations came to, in the model and in {LINUX}",
         caption=measured("Results and all VMAs equal after every operation."),
     )  # fmt: skip
