@@ -93,7 +93,7 @@ def mmap_flags(op: np.void, words: list[str]) -> None:
 
 
 class Space:
-    """An address space of the model with the files of `vma_ops.DESCRIPTORS`, told operations."""
+    """An address space of the model with the files of `ops.DESCRIPTORS`, told operations."""
 
     def __init__(self, **rules: object) -> None:
         machine = Machine(**rules)  # type: ignore[arg-type]

@@ -81,6 +81,7 @@ def _case(result: CaseResult) -> dict[str, Any]:
         "seconds": result.seconds,
         "steps": bench.steps,
         "compared": bench.compared,
+        "named": [{"what": what, "model": predicted, "kernel": seen} for what, predicted, seen in bench.named],
         "mismatches": bench.mismatches,
         "observed": [asdict(observation) for observation in bench.observed],
         "disturbed_steps": len(bench.disturbed),
