@@ -280,11 +280,13 @@ if held and of("registration", "model"):
 # ### Where the bias tips over
 #
 # A page that holds 1024 references looks pinned to fork. vmsplice gives it plain ones (FOLL_GET): where fork's answer
-# flips, the reference count is known, which no file tells.
+# flips, the reference count is known, which no file tells. A page that was shared before is not exclusive, and is
+# shared again, however many references it has.
 
 # %%
 if held and of("bias", "model"):
-    flips = {re.sub(r"\D", "", what): (said, seen) for what, said, seen in of("bias", "model")}
+    flips = {re.sub(r"\D", "", what) + ", a fork ago too" * ("again" in what): (said, seen)
+             for what, said, seen in of("bias", "model")}  # fmt: skip
     table = pd.DataFrame({n: ["shared" if answer else "copied" for answer in pair] for n, pair in flips.items()},
                          index=["model", LINUX])  # fmt: skip
     made = charts.matrix(
