@@ -27,7 +27,7 @@
 #
 # Nodes and rotations are exact counts. Nanoseconds are these counts times the cost table's entries, which for the tree
 # are *assumed*: 10 ns for a node in the cache and 10 ns for a rotation. Misses of the cache are not modelled: section 6
-# turns the cost of a node from 10 ns to 100 ns, a miss. Churn in the source is not measured here.
+# turns the cost of a node from 10 ns to 100 ns, a miss. Churn in the source is counted in `10_against_the_kernel`.
 
 # %% tags=["parameters"]
 quick: bool = False  # small inputs: fewer ranges and operations
