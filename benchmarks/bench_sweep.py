@@ -107,7 +107,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         count, bare, swept, again = simulations(given.ios, Path(name))
     print(
-        f"{count} simulations on {JOBS} processes: bare loop {bare[0]:.1f} s ({bare[0] * JOBS / count:.3f} s a point)"
+        f"{count} simulations on {JOBS} processes: bare loop {bare[0]:.1f} s ({bare[0] * JOBS / count:.3f} s a point), "
+        f"{bare[1]:.1f} s of CPU"
     )
     print(f"sweep: {swept[0] / bare[0]:.3f} x the time, {swept[1] / bare[1]:.3f} x the CPU time of the bare loop")
     print(f"with all of them done: {again[0]:.1f} s")

@@ -27,6 +27,7 @@ from workbench.sweep.store import Store
 HANDFUL_S = 0.5
 """Work that is sent at once: long against sending it, short against the batch."""
 MOST_AT_ONCE = 200
+_UNUSED = {"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "1s"}  # takes time
 AHEAD = 2  # handfuls for each thread of a worker: one under way, one waiting
 CONNECT_S = 10
 _ADDRESS = re.compile(r"(?:(?:tcp|tls|ws|wss)://)?(?:[^\s/:]+|\[[^\s/]+\]):([0-9]{1,5})/?")
@@ -285,7 +286,7 @@ def _local(jobs: int, notebooks: bool) -> Iterator[Any]:
         stack.enter_context(worker.in_this_process(0 if notebooks else jobs))
         from distributed import Client, Scheduler, SpecCluster, Worker  # while the processes start
 
-        stack.enter_context(_settings())
+        stack.enter_context(_settings(_UNUSED))
         # `LocalCluster` has all of them listen on all interfaces, and the scheduler on one port for all users.
         here = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
         each = {"cls": Worker, "options": here | {"nthreads": 1, "memory_limit": 0}}
@@ -304,7 +305,7 @@ def _connected(scheduler: str) -> Iterator[Any]:
     form = _ADDRESS.fullmatch(scheduler)
     if not form or int(form[1]) >= 1 << 16:
         raise UsageError(f"--scheduler {scheduler}: an address with a port is needed, {example}")
-    with _settings():
+    with _settings({}):
         try:
             client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -315,14 +316,12 @@ def _connected(scheduler: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def _settings(more: Mapping[str, Any]) -> Iterator[None]:
     """Have Dask say nothing: what matters of it becomes one line; and leave nothing in the working directory."""
     import dask
 
-    with (
-        _quiet("distributed", "tornado"),
-        dask.config.set({"distributed.comm.timeouts.connect": CONNECT_S, "temporary-directory": tempfile.gettempdir()}),
-    ):
+    ours = {"distributed.comm.timeouts.connect": CONNECT_S, "temporary-directory": tempfile.gettempdir()}
+    with _quiet("distributed", "tornado"), dask.config.set(ours | dict(more)):
         yield
 
 
