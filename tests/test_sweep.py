@@ -72,6 +72,11 @@ def quietly(source, out, **settings):
     return sweep(source, out=out, stream=io.StringIO(), **settings)
 
 
+def left(before):
+    """Processes below this one that were not there before: other tests may have started some that stay."""
+    return [process for process in psutil.Process().children(recursive=True) if process not in before]
+
+
 def files(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
@@ -126,6 +131,7 @@ def test_time_limits_and_deaths_are_failed_points(tmp_path, monkeypatch):
     }
     asked = worker._Process.ask
     killed = []
+    before = left([])
 
     def ask(process, given, limit_s):
         if given.parameters["ops"] == 5:
@@ -146,7 +152,7 @@ def test_time_limits_and_deaths_are_failed_points(tmp_path, monkeypatch):
     summary = quietly(slow | {"points": slow["points"][1:]}, tmp_path)
     assert (summary.before, summary.done, summary.failed) == (1, 2, 0)
     assert len(list((tmp_path / "failed").iterdir())) == 1  # of the point that this batch has not
-    assert not psutil.Process().children(recursive=True)
+    assert left(before) == []
 
 
 @pytest.mark.skipif(JIT_ENABLED, reason="a tracker of one's own compiles for long; what is held is about batches")
@@ -595,13 +601,14 @@ def test_what_has_to_be_compiled_is_compiled_once_and_by_one_process(tmp_path, m
 
 def test_a_process_that_says_something_else(monkeypatch):
     """Its point has failed; another process is started for the next."""
+    before = left([])
     monkeypatch.setattr(worker._Process, "_wait", lambda *_: "nonsense")
     with worker.in_this_process(0):
         answer = worker._simulated(a_job(), 1.0)
         monkeypatch.undo()
         assert answer.error == "the process that ran it spoke out of turn" and answer.again
         assert not worker._simulated(a_job(), 60.0).error
-    assert not worker._processes and not psutil.Process().children()
+    assert not worker._processes and left(before) == []
 
 
 def test_processes_that_go_because_they_are_idle(monkeypatch):
