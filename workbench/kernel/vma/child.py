@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from workbench.accelerate import JIT_ENABLED
 from workbench.kernel import libc, needs
 from workbench.kernel.vma import live
 from workbench.kernel.vma import ops as o
@@ -90,12 +91,23 @@ def run_sequence(ops: np.ndarray, setting: Setting) -> Result:
 
 
 def warm_up(setting: Setting) -> None:
-    """Compile here what the children run: theirs would be lost with them."""
+    """Have what the children run compiled before they start.
+
+    First in a process aside: what a compiler leaves behind would make this one larger, and every fork of it slower;
+    from disk compiled code comes without that. Then here, for a child's would be lost with it.
+    """
+    if JIT_ENABLED:
+        os.waitpid(_start(lambda: _warm_up(setting)), 0)
+    _warm_up(setting)
+
+
+def _warm_up(setting: Setting) -> int:
     child = _Child(np.zeros(0, o.OPERATION), setting, mmap.mmap(-1, 8 * WORDS + TEXT_ROOM))
     child.run()
     vma_move.fork(child.machine.memory, 0, child.machine.new_space())
     for fd in child.fds:
         os.close(int(fd))
+    return 0
 
 
 def _words(shared: mmap.mmap) -> np.ndarray:
