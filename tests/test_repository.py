@@ -32,7 +32,7 @@ LAYERS = [
     },
     {"kernel"},
     {
-        *("usage", "batch", "sweep", "report", "export"),
+        *("usage", "batch", "sweep", "report", "export", "widgets"),
         *("cli_explore", "cli_export", "cli_kernel", "cli_schedule", "cli_sweep", "cli"),
     },
     {"__init__", "__main__"},
@@ -48,7 +48,6 @@ IMPORT_NAMES = {
 }
 NOT_IMPORTED = {
     "ipykernel": "started by name",
-    "ipywidgets": "for notebooks of the users' own",
     "jupyterlab": "make lab",
     "jupytext": "pairs notebooks",
     "seaborn": "for notebooks of the users' own",
