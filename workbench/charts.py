@@ -297,7 +297,7 @@ def marker_outlines(marker: str) -> tuple[tuple[tuple[float, float], ...], ...]:
     """
     made = MarkerStyle(marker)
     path = made.get_path().transformed(made.get_transform() + Affine2D().scale(100))  # curves become fine polygons
-    return tuple(tuple((x / 100, -y / 100) for x, y in points.tolist()) for points in path.to_polygons())
+    return tuple(tuple((x / 100, -y / 100) for x, y in np.asarray(points).tolist()) for points in path.to_polygons())
 
 
 def _tracker(design: str) -> str:

@@ -5,7 +5,7 @@ through a trace. Both are ipywidgets, made of native controls, and need a notebo
 is the search of every interleaving; these are for looking.)
 """
 
-from workbench.widgets.explorer import Explorer, explorer
-from workbench.widgets.player import Player, player
+from workbench.widgets.explorers import Explorer, explorer
+from workbench.widgets.players import Player, player
 
 __all__ = ["Explorer", "Player", "explorer", "player"]

@@ -162,8 +162,8 @@ def _line(picture: Picture, first: np.ndarray, second: np.ndarray) -> tuple[np.n
     """Points of a curve; of a sample, the share above each value."""
     if picture.kind == "steps":
         return first, second
-    above = 1.0 - np.cumsum(second) / second.sum()
-    return np.append(first[:1], first[:-1]), np.append(1.0, above[:-1])
+    below = np.cumsum(second)
+    return np.append(first[:1], first), np.append(1.0, (below[-1] - below) / below[-1])
 
 
 def _spread(low: float, high: float, unit: str) -> Axis:
@@ -187,7 +187,8 @@ def _stairs(x: np.ndarray, y: np.ndarray, style: Style, wide: float) -> str:
 def _marker(x: float, y: float, style: Style, size: float) -> str:
     outlines = charts.marker_outlines(style.marker)
     path = "".join("M" + "L".join(f"{a * size:.1f} {b * size:.1f}" for a, b in points) + "Z" for points in outlines)
-    return f'<path transform="translate({x:.1f} {y:.1f})" d="{path}" fill="{style.colour}" stroke="#fff" stroke-width=".6"/>'
+    look = f'fill="{style.colour}" stroke="#fff" stroke-width=".6"'
+    return f'<path transform="translate({x:.1f} {y:.1f})" d="{path}" {look}/>'
 
 
 def _bars(picture: Picture, looks: Mapping[str, Style]) -> str:

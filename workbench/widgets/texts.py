@@ -12,10 +12,10 @@ from workbench.usage import SEED
 
 # A click that a user makes may write to the clipboard; where pages may not (plain http, not on localhost), the old way.
 _COPY = (
-    "const box=this.parentElement.querySelector('textarea');box.select();"
+    "const box=this.parentElement.querySelector('textarea');"
     "const done=()=>{{this.textContent='Copied';setTimeout(()=>{{this.textContent='{label}'}},1500)}};"
-    "if(navigator.clipboard){{navigator.clipboard.writeText(box.value).then(done,"
-    "()=>{{document.execCommand('copy');done()}})}}else{{document.execCommand('copy');done()}}"
+    "const old=()=>{{box.select();document.execCommand('copy');done()}};"
+    "if(navigator.clipboard)navigator.clipboard.writeText(box.value).then(done,old);else old()"
 )
 
 

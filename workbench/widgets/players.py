@@ -126,17 +126,16 @@ class Player(w.VBox):
         first = max(0, min(now - ROWS // 2, len(self.steps) - ROWS))
         heads = "".join(f'<th scope="col" style="{_CELL};font-weight:600">{html.escape(a)}</th>' for a in self._lanes)
         rows = "".join(self._row(k, now) for k in range(first, min(first + ROWS, len(self.steps))))
-        hidden = [f"{first} before" if first else "", f"{after} to come" if (after := self._below(first)) else ""]
-        told = f'<caption style="caption-side:bottom;text-align:left;color:{_FAINT}">{", ".join(filter(None, hidden))}</caption>'
+        after = max(len(self.steps) - first - ROWS, 0)
+        hidden = ", ".join(f"{n} {where}" for n, where in ((first, "before these"), (after, "after these")) if n)
+        told = f'<caption style="caption-side:bottom;text-align:left;color:{_FAINT}">{hidden}</caption>'
         return (
             f'<div style="font-weight:600;color:{_INK}">{html.escape(self.title)}</div>'
             f'<table style="border-collapse:collapse;font-size:12px;line-height:1.3;color:{_INK};width:100%">{told}'
-            f'<thead><tr><th></th>{heads}<th scope="col" style="{_CELL};font-weight:600">page is then</th></tr></thead>'
+            f'<thead><tr><th></th>{heads}<th scope="col" style="{_CELL};font-weight:600;min-width:150px">page is then'
+            "</th></tr></thead>"
             f"<tbody>{rows}</tbody></table>"
         )
-
-    def _below(self, first: int) -> int:
-        return max(len(self.steps) - first - ROWS, 0)
 
     def _row(self, k: int, now: int) -> str:
         step, event = self.steps[k], self._events[k]

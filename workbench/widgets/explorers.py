@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import html
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -33,10 +34,10 @@ from workbench.widgets.views import SCENES, View, publish
 SLOW_S = 0.3  # what took longer is announced the next time
 # Room for a number and its unit beside a slider, and for the names of designs.
 _LOOK = (
-    "<style>.workbench-explorer .widget-readout{min-width:104px;max-width:none}"
+    "<style>.workbench-explorer .widget-readout{min-width:116px;max-width:none}"
     ".workbench-explorer .widget-checkbox{height:auto;min-height:24px}"
-    ".workbench-explorer .widget-checkbox .widget-label-basic{white-space:normal;overflow-wrap:anywhere;"
-    "line-height:1.35;height:auto;text-align:left;align-items:flex-start}</style>"
+    ".workbench-explorer .widget-checkbox .widget-label-basic{display:flex;gap:6px;align-items:flex-start;"
+    "white-space:normal;overflow-wrap:anywhere;line-height:1.35;height:auto;text-align:left}</style>"
 )
 _compiled: set[tuple[str, type]] = set()  # what has run in this process: scenario and class of tracker
 
@@ -333,7 +334,8 @@ class Explorer(w.VBox):
 
     def _save(self) -> str:
         paths = self.save()
-        return f"saved {paths[0]}, and beside it {', '.join(sorted({p.suffix for p in paths[1:]}))}"
+        others = sorted({path.suffix for path in paths} - {paths[0].suffix})
+        return f"saved {paths[0]}, and beside it {', '.join(others)}"
 
     # ---- being shown
 
@@ -351,35 +353,37 @@ class Explorer(w.VBox):
 
 
 def _table(results: dict[str, Result], metrics: Sequence[str]) -> str:
-    """Metrics, then all that was counted by any design, as HTML."""
-    counted = [
-        name for name in next(iter(results.values())).counters if any(r.counters[name] for r in results.values())
-    ]
+    """Metrics, then all that was counted by any design, as HTML; names are those of results, their meaning a tip."""
+    counted = [n for n in next(iter(results.values())).counters if any(r.counters[n] for r in results.values())]
     looks = charts.styles(results)
     heads = "".join(
         f'<th scope="col" style="border-bottom:3px solid {looks[d].colour};padding:2px 6px;text-align:right;'
-        f'vertical-align:bottom">{html.escape(charts.label(d)).replace(",", ",<wbr>").replace(":", ":<wbr>")}</th>'
+        f'vertical-align:bottom">{_breakable(charts.label(d))}</th>'
         for d in results
     )
-    rows = [_row(UNITS[n].text, n, [number(r.metrics[n], UNITS[n].unit) for r in results.values()]) for n in metrics]
+    rows = [_row(n, UNITS[n].text, [number(r.metrics[n], UNITS[n].unit) for r in results.values()]) for n in metrics]
     met = [", ".join(name for name, n in hazards.found(r).items() if n) or "-" for r in results.values()]
-    rows.append(_row("hazards met", "workbench list hazards", met))
-    rows.append(_row("waits at the end", "tasks", ["; ".join(r.stuck) or "-" for r in results.values()]))
+    rows.append(_row("hazards", "hazards that this run has met", met))
+    rows.append(_row("stuck", "who waits at the end", ["; ".join(r.stuck) or "-" for r in results.values()]))
     for name in counted:
-        told = UNITS[name.lower()].text.removeprefix("counted: ")
-        rows.append(_row(told, name.lower(), [number(r.counters[name]) for r in results.values()]))
+        rows.append(_row(name.lower(), UNITS[name.lower()].text, [number(r.counters[name]) for r in results.values()]))
     return (
-        '<table style="border-collapse:collapse;font-size:12px;line-height:1.35;color:var(--jp-ui-font-color1,#111);'
-        'font-variant-numeric:tabular-nums;width:100%;table-layout:fixed;overflow-wrap:anywhere">'
-        f'<colgroup><col style="width:{max(30, 62 - 10 * len(results))}%"></colgroup><thead><tr><td></td>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        '<table style="border-collapse:collapse;font-size:12px;line-height:1.4;color:var(--jp-ui-font-color1,#111);'
+        'font-variant-numeric:tabular-nums;width:100%;table-layout:fixed;overflow-wrap:break-word">'
+        f'<colgroup><col style="width:{max(34, 70 - 12 * len(results))}%"></colgroup>'
+        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 
-def _row(meaning: str, name: str, values: Sequence[str]) -> str:
+def _breakable(text: str) -> str:
+    """Let a long name break where its parts do."""
+    return re.sub(r"(?<=[,:=_/])(?=\w)", "<wbr>", html.escape(text))
+
+
+def _row(name: str, meaning: str, values: Sequence[str]) -> str:
     cells = "".join(f'<td style="text-align:right;padding:1px 6px">{html.escape(v)}</td>' for v in values)
     edge = "border-bottom:1px solid var(--jp-border-color2,#ddd)"
     return (
-        f'<tr style="{edge}"><th scope="row" title="{html.escape(name)}" style="text-align:left;font-weight:normal;'
-        f'padding:1px 4px">{html.escape(meaning)}</th>{cells}</tr>'
+        f'<tr style="{edge}"><th scope="row" title="{html.escape(meaning)}" style="text-align:left;font-weight:normal;'
+        f'padding:1px 4px">{_breakable(name)}</th>{cells}</tr>'
     )
