@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -146,6 +146,15 @@ def browser_page() -> Iterator[Any]:
             yield context.new_page()
         finally:
             browser.close()
+
+
+def new_notebook(lab: Lab, name: str, cells: Sequence[str]) -> None:
+    """Write a notebook of code cells into the lab's folder."""
+    import nbformat
+
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, lab.folder / name)
 
 
 def open_notebook(page: Any, lab: Lab, name: str) -> None:

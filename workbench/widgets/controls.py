@@ -1,5 +1,6 @@
 """A control for each parameter of a scenario: what it is called, its unit, its range, and steps that fit the range."""
 
+import html
 import math
 from typing import Any
 
@@ -11,6 +12,29 @@ DECADES = 100  # from this ratio of its ends on, a range is gone through by fact
 PAGE_KIB = 4  # sizes in KiB are whole pages
 STYLE = {"description_width": "124px"}
 _WIDTH = "99%"
+
+
+def look(name: str, rules: str = "") -> str:
+    """Make the style sheet of a widget, which also keeps the keys that are pressed in it.
+
+    JupyterLab takes arrows and letters for commands of the notebook wherever no text is edited, in menus too, unless
+    the element that has the focus says that it wants them itself (Lumino's `CommandRegistry`).
+
+    Parameters
+    ----------
+    name : str
+        Class of the widget.
+    rules : str, optional
+        CSS; ``&`` stands for the widget.
+
+    Returns
+    -------
+    str
+        HTML, to stand anywhere in the widget.
+    """
+    keep = "event=>event.target.setAttribute('data-lm-suppress-shortcuts','true')"
+    listen = f"this.closest('.{name}').addEventListener('focusin',{keep})"
+    return f'<style onload="{html.escape(listen)}">.{name}{{}}{rules.replace("&", f".{name}")}</style>'
 
 
 def control(parameter: Parameter, value: Any = None) -> w.Widget:

@@ -28,16 +28,17 @@ from workbench.simulate import Result
 from workbench.tables import number
 from workbench.usage import SEED
 from workbench.widgets import sketch, texts
-from workbench.widgets.controls import STYLE, control, value_of
+from workbench.widgets.controls import STYLE, control, look, value_of
 from workbench.widgets.views import SCENES, View, publish
 
+CLASS = "workbench-explorer"
 SLOW_S = 0.3  # what took longer is announced the next time
 # Room for a number and its unit beside a slider, and for the names of designs.
-_LOOK = (
-    "<style>.workbench-explorer .widget-readout{min-width:116px;max-width:none}"
-    ".workbench-explorer .widget-checkbox{height:auto;min-height:24px}"
-    ".workbench-explorer .widget-checkbox .widget-label-basic{display:flex;gap:6px;align-items:flex-start;"
-    "white-space:normal;overflow-wrap:anywhere;line-height:1.35;height:auto;text-align:left}</style>"
+_RULES = (
+    "& .widget-readout{min-width:116px;max-width:none}"
+    "& .widget-checkbox{height:auto;min-height:24px}"
+    "& .widget-checkbox .widget-label-basic{display:flex;gap:6px;align-items:flex-start;white-space:normal;"
+    "overflow-wrap:anywhere;line-height:1.35;height:auto;text-align:left}"
 )
 _compiled: set[tuple[str, type]] = set()  # what has run in this process: scenario and class of tracker
 
@@ -117,7 +118,7 @@ class Explorer(w.VBox):
             self._offer(design, True)
         for design in self._scene.offered:
             self._offer(design, False)
-        super().__init__([self._whole], _dom_classes=("workbench-explorer",))
+        super().__init__([self._whole], _dom_classes=(CLASS,))
 
     # ---- what it says
 
@@ -276,29 +277,32 @@ class Explorer(w.VBox):
         self._lay_out(save)
 
     def _lay_out(self, save: w.Button) -> None:
-        rest = [self.controls[name] for name in self._known if name not in self._scene.shown]
-        folded = w.Accordion([w.VBox(rest)], titles=("All other parameters",))
+        others = [self.controls[name] for name in self._known if name not in self._scene.shown]
+        rest = w.VBox(others, layout=w.Layout(display="none"))
+        unfold = w.ToggleButton(description="All other parameters", icon="caret-down", layout=w.Layout(width="240px"))
+        unfold.observe(lambda change: setattr(rest.layout, "display", None if change["new"] else "none"), "value")
         self._designs = w.VBox()
         title = "margin:0;line-height:1.6;font-weight:600;color:var(--jp-ui-font-color1,inherit)"
         left = w.VBox(
             [
-                w.HTML(f'{_LOOK}<p style="{title}">Designs</p>'),
+                w.HTML(f'{look(CLASS, _RULES)}<p style="{title}">Designs</p>'),
                 self._designs,
                 self._typed,
                 w.HTML(f'<p style="{title}">Parameters</p>'),
                 *(self.controls[name] for name in self._scene.shown),
                 self._seed,
-                folded,
+                unfold,  # an Accordion can't be opened by keyboard
+                rest,
             ],
-            layout=w.Layout(width="390px", flex="0 0 auto"),
+            layout=w.Layout(width="384px", flex="0 0 auto"),
         )
         middle = w.VBox(
             [self._view, self._picture, self._status, save, self._texts],
-            layout=w.Layout(flex="3 1 430px", width="0", min_width="330px"),
+            layout=w.Layout(flex="3 1 340px", width="0", min_width="300px"),
         )
         right = w.VBox(
             [self._table],
-            layout=w.Layout(flex="2 1 300px", width="0", min_width="290px", max_height="760px", overflow="auto"),
+            layout=w.Layout(flex="2 1 280px", width="0", min_width="260px", max_height="760px", overflow="auto"),
         )
         self._whole = w.HBox([left, middle, right], layout=w.Layout(flex_flow="row wrap", grid_gap="12px"))
 

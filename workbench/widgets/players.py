@@ -13,7 +13,9 @@ from workbench.charts import state_colours
 from workbench.counterexample import events
 from workbench.errors import UsageError, nearest
 from workbench.verdict import HazardVerdict, TraceStep, Verdict
+from workbench.widgets.controls import look
 
+CLASS = "workbench-player"
 ROWS = 15  # of the diagram that are in sight at once
 MS_PER_STEP = 900
 _EDGE = "var(--jp-border-color2,#ccc)"
@@ -106,7 +108,9 @@ class Player(w.VBox):
             [
                 w.HBox([*self.buttons.values(), self.place, autoplay], layout=w.Layout(flex_flow="row wrap")),
                 w.HBox([self._diagram, self._after], layout=w.Layout(flex_flow="row wrap", grid_gap="16px")),
-            ]
+                w.HTML(look(CLASS)),
+            ],
+            _dom_classes=(CLASS,),
         )
 
     def _button(self, name: str, icon: str, place: Any) -> w.Button:

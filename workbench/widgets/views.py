@@ -198,7 +198,7 @@ SCENES: dict[str, Scene] = {
                "background_ratio", "dirty_ratio", "sync_s"),
         start={
             "pages": 1 << 14, "region_kib": 64, "files": 4, "transfer_mib_s": 2.0, "write_mib_s": 1.0,
-            "disk_mib_s": 10.0, "sync_s": 30.0, "grace_s": 10.0, "duration_s": 120.0,
+            "disk_mib_s": 10.0, "sync_s": 30.0, "grace_s": 10.0, "duration_s": 120.0, "tick_ms": 200.0, "sample_s": 2.0,
         },
         designs=("v4.17", _SKIP_WAIT, "kara-bounce-2023"),
         offered=(
