@@ -129,6 +129,15 @@ def test_a_move_simulates_draws_and_counts_again(direct):
     assert direct.given == {"ios": 40, "qd": 8, "size_kib": 16}
 
 
+def test_pictures_have_the_units_that_their_axes_say(direct):
+    views, result = SCENES["direct-io"].views, direct.results[BIAS]
+    latency = views["latency"].picture(direct.results)
+    assert charts.percentile(*latency.curves[BIAS], 5000) == pytest.approx(result.metrics["latency_p50_ns"])
+    assert latency.xunit == "ns"
+    times, pinned = views["pinned"].picture(direct.results).curves[BIAS]
+    assert times.max() <= result.metrics["simulated_ps"] and pinned.max() == 4 * 4
+
+
 def test_the_same_values_are_run_once(direct, monkeypatch):
     ran = []
     monkeypatch.setattr(
@@ -196,6 +205,7 @@ def test_it_runs_when_it_is_shown(tmp_path):
     assert shown._picture.value == ""
     assert "application/vnd.jupyter.widget-view+json" in shown._repr_mimebundle_()
     assert "<svg" in shown._picture.value
+    assert repr(shown) == f"explorer of direct-io: {BIAS}"
 
 
 @pytest.mark.parametrize(
@@ -370,6 +380,7 @@ def test_player_goes_forwards_and_back():
     played = player(TRACE)
     row, after = shown_of(played)
     assert "gup_pte_range()" in row and "step 1 of 3: dio/0" in after and "dio.gup_pages" in after
+    assert "|PTE_present|" in after and "PG_dirty" not in after
     played.buttons["back"].click()
     assert played.place.value == 1
     played.buttons["forward"].click()
@@ -394,7 +405,7 @@ def test_player_has_a_lane_per_actor_and_the_colours_of_the_figure():
     assert heads == ["dio/0", "flusher", "device", "page is then"]
     colours = charts.state_colours(str(event["state"]) for event in played._events)
     assert set(re.findall(r"background:(#\w+)", played._diagram.value)) == set(colours.values())
-    assert "a title" in played._diagram.value
+    assert "a title" in played._diagram.value and repr(played) == "player of 3 steps: a title"
 
 
 def test_a_long_trace_is_shown_around_the_present_step():

@@ -343,6 +343,9 @@ class Explorer(w.VBox):
 
     # ---- being shown
 
+    def __repr__(self) -> str:
+        return f"explorer of {self.scenario}: {', '.join(self.designs)}"
+
     def _repr_mimebundle_(self, **settings: Any) -> Any:
         """Show itself, and run for the first time once it is seen: that may have to compile."""
         bundle = super()._repr_mimebundle_(**settings)

@@ -113,6 +113,9 @@ class Player(w.VBox):
             _dom_classes=(CLASS,),
         )
 
+    def __repr__(self) -> str:
+        return f"player of {len(self.steps)} steps: {self.title}"
+
     def _button(self, name: str, icon: str, place: Any) -> w.Button:
         made = w.Button(description=name, icon=icon, layout=w.Layout(width="100px"))
         made.on_click(lambda _: setattr(self.place, "value", place(self.place.value)))
