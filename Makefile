@@ -47,7 +47,8 @@ test: $(VENV)/.installed-test browser
 	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(WORKBENCH) figures --quick --out "$$out"
 
 lab: $(VENV)/.installed
-	$(BIN)/python -m jupyterlab --ip 127.0.0.1 --notebook-dir . $(LAB_OPTIONS)
+	$(BIN)/python -m jupyterlab --ip 127.0.0.1 --notebook-dir . \
+		--ServerApp.kernel_websocket_connection_class=workbench.lab.PromptConnection $(LAB_OPTIONS)
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/python -m jupytext --to ipynb notebooks/[0-9]*.py

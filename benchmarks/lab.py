@@ -87,6 +87,7 @@ def _options(port: int, folder: Path) -> list[str]:
         "ServerApp.root_dir": folder,
         "ServerApp.open_browser": False,
         "ServerApp.allow_root": os.geteuid() == 0,
+        "ServerApp.kernel_websocket_connection_class": "workbench.lab.PromptConnection",  # as in `make lab`
         "LabApp.expose_app_in_browser": True,  # commands can then be given without looking for their menus
     }
     return [f"--{name}={value}" for name, value in options.items()]

@@ -32,15 +32,16 @@ LAYERS = [
     },
     {"kernel"},
     {
-        *("usage", "batch", "sweep", "report", "export", "widgets"),
+        *("usage", "batch", "sweep", "report", "export", "widgets", "lab"),
         *("cli_explore", "cli_export", "cli_kernel", "cli_schedule", "cli_sweep", "cli"),
     },
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
-CONDA_NAMES = {"tree-sitter": "tree_sitter"}
+CONDA_NAMES = {"jupyter-server": "jupyter_server", "tree-sitter": "tree_sitter"}
 IMPORT_NAMES = {
     "ipython": "IPython",
+    "jupyter-server": "jupyter_server",
     "markdown-it-py": "markdown_it",
     "pillow": "PIL",
     "tree-sitter": "tree_sitter",

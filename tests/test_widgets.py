@@ -3,14 +3,18 @@
 import html
 import re
 import shlex
+from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import ipywidgets
 import numpy as np
 import pytest
+from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 
 from workbench import charts, cli, simulate
 from workbench.errors import UsageError
+from workbench.lab import PromptConnection
 from workbench.scenarios import ALL
 from workbench.scenarios.base import Parameter
 from workbench.sweep import spec
@@ -42,6 +46,19 @@ def direct(tmp_path):
 
 def status(shown):
     return html.unescape(re.sub("<[^>]*>", "", shown._status.value))
+
+
+# ---- the server
+
+
+def test_the_server_of_make_lab_sends_at_once(monkeypatch):
+    said = []
+    monkeypatch.setattr(ZMQChannelsWebsocketConnection, "connect", lambda _: "connected")
+    monkeypatch.setattr(PromptConnection, "websocket_handler", SimpleNamespace(set_nodelay=said.append))
+    assert PromptConnection.__new__(PromptConnection).connect() == "connected"
+    assert said == [True]
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text()
+    assert f"workbench.lab.{PromptConnection.__name__}" in makefile and "--ip 127.0.0.1" in makefile
 
 
 # ---- controls
