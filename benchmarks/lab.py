@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 START_S = 60.0
+COMPILE_S = 900.0  # a few engines, on a busy machine
 # As root chromium has no sandbox to give; the others keep it from looking for hosts that are not there.
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -88,6 +89,9 @@ def _options(port: int, folder: Path) -> list[str]:
         "ServerApp.open_browser": False,
         "ServerApp.allow_root": os.geteuid() == 0,
         "ServerApp.kernel_websocket_connection_class": "workbench.lab.PromptConnection",  # as in `make lab`
+        # Where this process is killed, nobody ends the server: it ends by itself then.
+        "MappingKernelManager.cull_idle_timeout": 300,
+        "ServerApp.shutdown_no_activity_timeout": 300,
         "LabApp.expose_app_in_browser": True,  # commands can then be given without looking for their menus
     }
     return [f"--{name}={value}" for name, value in options.items()]
@@ -168,10 +172,10 @@ def open_notebook(page: Any, lab: Lab, name: str) -> None:
 def run_all(page: Any) -> None:
     """Run all cells of the notebook, and wait until that is done."""
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    wait_until_idle(page)
+    wait_until_idle(page, COMPILE_S)
 
 
-def wait_until_idle(page: Any, timeout_s: float = 300.0) -> None:
+def wait_until_idle(page: Any, timeout_s: float = 60.0) -> None:
     """Wait until the kernel has had nothing to do for a moment."""
     page.wait_for_function(
         """() => {

@@ -147,7 +147,7 @@ class Player(w.VBox):
     def _row(self, k: int, now: int) -> str:
         step, event = self.steps[k], self._events[k]
         here = f"box-shadow:inset 3px 0 0 {_HERE};font-weight:600" if k == now else ""
-        look = "opacity:.38" if k > now else here
+        look = "opacity:.6" if k > now else here
         lanes = "".join(self._cell(step, event, actor, k == now) for actor in self._lanes)
         state = str(event["state"])
         colour = f"color:#111;background:{self._colours[state]}" if state else ""
