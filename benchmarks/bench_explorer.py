@@ -12,7 +12,16 @@ import statistics
 import sys
 from typing import Any
 
-from benchmarks.lab import browser_page, jupyterlab, missing, new_notebook, open_notebook, run_all, wait_until_idle
+from benchmarks.lab import (
+    COMPILE_S,
+    browser_page,
+    jupyterlab,
+    missing,
+    new_notebook,
+    open_notebook,
+    run_all,
+    wait_until_idle,
+)
 from workbench.widgets.views import SCENES
 
 MOVES = 12  # of each slider, there and back
@@ -61,6 +70,7 @@ def main() -> int:
 def _measure(page: Any, place: int, moves: int) -> dict[str, list[float]]:
     """Milliseconds of each move, by slider."""
     shown = page.locator(".workbench-explorer").nth(place)
+    shown.locator(".workbench-figure").wait_for(timeout=COMPILE_S * 1000)
     shown.locator(".workbench-figure").scroll_into_view_if_needed()
     names = shown.evaluate(
         """shown => [...shown.querySelectorAll('.noUi-handle')].filter(handle => handle.offsetParent !== null)

@@ -104,7 +104,7 @@ def at_step(played, number):
 
 
 def test_no_cell_failed_and_each_explorer_has_drawn(page):
-    assert page.locator(".workbench-figure > svg").count() == 3
+    expect(page.locator(".workbench-figure > svg")).to_have_count(3, timeout=MS)
     assert page.locator(".jp-OutputArea-output[data-mime-type*=error]").count() == 0
     for figure in page.locator(".workbench-figure > svg").all():
         assert figure.locator("path, rect").count() > 10
