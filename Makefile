@@ -8,7 +8,7 @@ WORKBENCH := $(BIN)/python -m workbench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help figures quick verify test lab notebooks clean
+.PHONY: help figures quick verify test browser lab notebooks clean
 
 help:
 	@echo 'make figures    all notebooks, figures and tables, into figures/'
@@ -29,8 +29,15 @@ quick: $(VENV)/.installed
 verify: $(VENV)/.installed
 	$(BIN)/python -m verification --out figures/verify
 
+# Tests of what is seen want Debian's chromium, and are skipped without; continuous integration installs it if it can.
+browser:
+	@if [ -n "$$CI" ] && [ "$$(id -u)" = 0 ] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null \
+			|| echo 'no chromium: tests in the browser are skipped' >&2; \
+	fi
+
 # First compiled, each file of tests in one process; then as plain Python, which coverage can see.
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-test browser
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
@@ -40,7 +47,8 @@ test: $(VENV)/.installed-test
 	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(WORKBENCH) figures --quick --out "$$out"
 
 lab: $(VENV)/.installed
-	$(BIN)/python -m jupyterlab --ip 127.0.0.1 --notebook-dir . $(LAB_OPTIONS)
+	$(BIN)/python -m jupyterlab --ip 127.0.0.1 --notebook-dir . \
+		--ServerApp.kernel_websocket_connection_class=workbench.lab.PromptConnection $(LAB_OPTIONS)
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/python -m jupytext --to ipynb notebooks/[0-9]*.py

@@ -377,7 +377,7 @@ def test_steps_text_weighs_by_time():
 
 def test_space_time_colours_states_and_lists_all():
     fig, text = charts.space_time(EVENTS, caption=CAPTION)
-    colours = charts._state_colours(e["state"] for e in EVENTS)
+    colours = charts.state_colours(e["state"] for e in EVENTS)
     assert len(set(colours.values())) == 3
     assert colours["clean, no buffers"] == charts.STATES["no buffers"]
     for event in EVENTS:

@@ -32,15 +32,16 @@ LAYERS = [
     },
     {"kernel"},
     {
-        *("usage", "batch", "sweep", "report", "export"),
+        *("usage", "batch", "sweep", "report", "export", "widgets", "lab"),
         *("cli_explore", "cli_export", "cli_kernel", "cli_schedule", "cli_sweep", "cli"),
     },
     {"__init__", "__main__"},
 ]
 LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
-CONDA_NAMES = {"tree-sitter": "tree_sitter"}
+CONDA_NAMES = {"jupyter-server": "jupyter_server", "tree-sitter": "tree_sitter"}
 IMPORT_NAMES = {
     "ipython": "IPython",
+    "jupyter-server": "jupyter_server",
     "markdown-it-py": "markdown_it",
     "pillow": "PIL",
     "tree-sitter": "tree_sitter",
@@ -48,7 +49,6 @@ IMPORT_NAMES = {
 }
 NOT_IMPORTED = {
     "ipykernel": "started by name",
-    "ipywidgets": "for notebooks of the users' own",
     "jupyterlab": "make lab",
     "jupytext": "pairs notebooks",
     "seaborn": "for notebooks of the users' own",

@@ -28,6 +28,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import (
     FixedLocator,
@@ -39,6 +40,7 @@ from matplotlib.ticker import (
     NullFormatter,
     NullLocator,
 )
+from matplotlib.transforms import Affine2D
 from PIL import Image
 
 from workbench.counterexample import events as in_words
@@ -279,6 +281,25 @@ def label(design: str) -> str:
     return LABELS.get(design, design)
 
 
+@functools.cache
+def marker_outlines(marker: str) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """Give the outlines of a marker for who draws it without matplotlib.
+
+    Parameters
+    ----------
+    marker : str
+        As in `Style`.
+
+    Returns
+    -------
+    tuple of polygons
+        Each a tuple of points (x, y); the marker is about 1 wide, around (0, 0), and y goes down.
+    """
+    made = MarkerStyle(marker)
+    path = made.get_path().transformed(made.get_transform() + Affine2D().scale(100))  # curves become fine polygons
+    return tuple(tuple((x / 100, -y / 100) for x, y in np.asarray(points).tolist()) for points in path.to_polygons())
+
+
 def _tracker(design: str) -> str:
     found = re.search(r"(?:^|,)tracker=([^,]+)", design)
     return found[1] if found else design
@@ -458,11 +479,12 @@ def _ticks(ax: Axes, which: str, values: np.ndarray, unit: str, log: bool, narro
         axis.set_major_locator(MultipleLocator(2.0 ** math.ceil(math.log2(values.max() / 6))))
     else:
         axis.set_major_locator(MaxNLocator(nbins=4 if narrow and which == "x" else 6, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, unit)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, unit)))
     axis.set_minor_formatter(NullFormatter())
 
 
-def _tick(value: float, unit: str) -> str:
+def tick(value: float, unit: str) -> str:
+    """Write a number as ticks have it: with its unit if that is a time or a size."""
     text = number(value, unit)
     if unit != "1" and carries_unit(unit):
         text = re.sub(r"(?<=\d)(?=[A-Za-z])", " ", text).replace("us", "µs")
@@ -1086,7 +1108,7 @@ def bars(
         look: dict[str, Any] = {**_fill(style), "error_kw": whisker}
         if lying:
             made = ax.barh(at, own[y], thick, xerr=ends, **look)
-            ax.bar_label(made, [_tick(v, yunit) for v in own[y]], padding=3, fontsize=6.5)
+            ax.bar_label(made, [tick(v, yunit) for v in own[y]], padding=3, fontsize=6.5)
         else:
             ax.bar(at, own[y], thick * 0.94, yerr=ends, **look)
     _ticks(ax, "x" if lying else "y", df[y].to_numpy(float), yunit, logy, size == "one")
@@ -1176,7 +1198,7 @@ def space_time(
     heads = {actor: _wrap(actor, lane - 0.1, 7, bold=True) for actor in lanes}
     top = 0.13 * max(text.count("\n") + 1 for text in heads.values()) + 0.08
     y = top
-    colours = _state_colours(str(r["state"]) for r in rows)
+    colours = state_colours(str(r["state"]) for r in rows)
     spans: dict[str, tuple[float, float]] = {}
     for k, event in enumerate(rows):
         actor, state = str(event["actor"]), str(event["state"])
@@ -1206,7 +1228,7 @@ def space_time(
         if marks:
             below = middle + 0.056 * (step.count("\n") + 1)
             ax.text(y=below, s="\n".join(marks), color=_HAZARD, weight="bold", **centre)
-        mark = _tick(event.get("time", math.nan), "ns") if timed else str(k + 1)
+        mark = tick(event.get("time", math.nan), "ns") if timed else str(k + 1)
         ax.text(first - 0.06, middle, mark, ha="right", va="center", fontsize=6.5, color="#555555")
         spans[actor] = (spans.get(actor, (middle, 0))[0], middle)
         y += tall
@@ -1228,7 +1250,8 @@ def _event_rows(events: Any) -> list[dict[str, Any]]:
     return in_words(given) if isinstance(given[0], TraceStep) else [dict(event) for event in given]
 
 
-def _state_colours(states: Iterable[str]) -> dict[str, str]:
+def state_colours(states: Iterable[str]) -> dict[str, str]:
+    """Give states of a page their colours, in the order in which they come: those of `STATES`, or one of their own."""
     found: dict[str, str] = {}
     for state in dict.fromkeys(states):
         known = [colour for word, colour in STATES.items() if re.search(rf"\b{word}", state, re.IGNORECASE)]
