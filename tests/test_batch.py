@@ -80,6 +80,7 @@ def test_parameters_are_read_without_running(notebook):
         ("where: Path = 'x'", "'where' is Path"),
         ("nothing = []", "'nothing' is list"),
         ("%matplotlib inline", "parameters"),
+        ("a = " + "-" * 100_000 + "1", "parameters"),
     ],
 )
 def test_badly_written_parameters(notebook, cell, says):
@@ -91,7 +92,13 @@ def test_badly_written_parameters(notebook, cell, says):
         batch.read_parameters(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": [{}]}', "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", '{"cells": [{}]}', "\0", '{"cells": [{"metadata": []}]}', "[" * 100_000),
+        '{"cells": [{"metadata": {"tags": ["parameters"]}}]}',
+    ],
+)
 def test_not_a_notebook(tmp_path, text):
     path = tmp_path / "x.ipynb"
     path.write_text(text)

@@ -488,6 +488,7 @@ def test_commands(tmp_path, capsys, undisturbed):
     assert cli.main(["results", str(out), "--failed"]) == 0
     assert "0 failed points" in capsys.readouterr().out
     assert cli.main(["results", str(tmp_path / "none")]) == 2
+    assert cli.main(["results", str(tmp_path / "none"), "--failed"]) == 2
 
 
 def test_a_failure_in_the_summary(tmp_path, capsys, monkeypatch):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import costs, designs
+from workbench.batch import NOTEBOOKS
 from workbench.errors import UsageError
 from workbench.scenarios import ALL
 from workbench.sweep import lines, spec
@@ -136,6 +137,10 @@ def test_a_key_is_all_that_determines_the_result(write, tmp_path, monkeypatch):
         ("replications = 999999\n[grid]\nqd = [1, 2]\n", "line 4: 3999996 points; at most 1000000"),
         ("x = = 1", "not TOML: .*line 3"),
         ("x = " + "[" * 5000, "not TOML"),
+        (".".join("a" * 3000) + " = 1", "line 3: nested too deeply"),
+        (f"seeds = [{'9' * 5000}]\n", "not TOML: Exceeds the limit"),
+        (f"seeds = [0x{'f' * 5000}]\n", "line 3: seeds: a whole number of more than 64 bits"),
+        (f"[grid]\nqd = [1,\n{2**63}]\n", "line 5: qd: a whole number of more than 64 bits"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line_with_its_place(write, text, says):
@@ -154,7 +159,10 @@ def test_what_is_wrong_is_told_in_one_line_with_its_place(write, text, says):
         ('scenario = "direct-io"\ndesigns = [3]\n', "line 2: design 3: text"),
         ('scenario = "direct-io"\ndesigns = [\n"v4.17",\n"v4.17"]\n', "line 4: design v4.17: given twice"),
         ('scenario = "direct-io"\ndesigns = ["v4.18"]\n', "line 2: design 'v4.18': did you mean 'v4.17'"),
+        ('scenario = "direct-io"\ndesigns = ["tracker=~nobody-at-all/a.py:X"]\n', "line 2: tracker file .* is code"),
+        ('scenario = "direct-io"\ndesigns = ["tracker=a\\u0000.py:X"]\n', "line 2: tracker file .* is code"),
         ('notebook = "01_golden"\n', "line 1: there is no notebook"),
+        (f'notebook = "{"n" * 5000}.ipynb"\n', "line 1: there is no notebook"),
         ('notebook = "01_golden_race"\ndesigns = ["v4.17"]\n', "line 2: notebook 01_golden_race has no parameter"),
         ('notebook = "04_counterexamples"\nseeds = [1]\n', "line 2: .* no parameter 'seed'"),
         ('notebook = "01_golden_race"\n[set]\nfigures_dir = "x"\n', "line 3: .* no parameter 'figures_dir'"),
@@ -207,6 +215,25 @@ def test_code_that_a_spec_names_runs_only_if_it_is_allowed(write, tmp_path):
     before = keys(batch)
     book.write_text(book.read_text().replace("less", "more"))
     assert set(keys(spec.read(write(f'notebook = "{book}"\nseeds = [5, 6]\n'), allow=[book]))).isdisjoint(before)
+
+
+def test_a_tracker_that_a_notebook_is_to_run_has_to_be_allowed_too(write, tmp_path):
+    """Whatever the parameter is called; and what is in the file is part of the key."""
+    tracker = tmp_path / "mine.py"
+    tracker.write_text("first")
+    for text in (str(tracker), f"{tracker}:Mine", f"tracker={tracker}:Mine,cleaning=skip"):
+        path = write(f'notebook = "09_write_your_own"\n[grid]\nyours = ["", "{text}"]\n')
+        with pytest.raises(UsageError, match=r"line 3: tracker file .*mine.py is code.* --allow"):
+            spec.read(path)
+        before = keys(spec.read(path, allow=[tracker]))
+        tracker.write_text(tracker.read_text() + text)
+        after = keys(spec.read(path, allow=[tracker]))
+        assert before[0] == after[0] and before[1] != after[1]
+    path = write('notebook = "09_write_your_own"\n[set]\nyours = "mine.py:Mine"\n')
+    with pytest.raises(UsageError, match="notebooks/mine.py is code"):  # where the notebook would look for it
+        spec.read(path, allow=[tracker])
+    with pytest.raises(UsageError, match="notebooks/mine.py: No such file"):
+        spec.read(path, allow=[NOTEBOOKS / "mine.py"])
 
 
 def test_text_parameters_that_name_files():

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import zlib
 
 import duckdb
 import pandas as pd
@@ -228,6 +229,39 @@ def test_damage_is_told_and_left(tmp_path):
     pq.write_table(pq.read_table(pa.BufferReader(whole)).drop_columns("point"), table)
     with pytest.raises(UsageError, match="lacks the column 'point'"):
         Store(tmp_path)
+
+
+@pytest.mark.parametrize("told", [[1], {"point": "p"}, row(1) | {"design": 3}, row(1) | {"seed": "a"}])
+def test_lines_of_a_journal_that_are_no_rows(tmp_path, told):
+    (tmp_path / ".journal").mkdir()
+    text = json.dumps(told).encode()
+    (tmp_path / ".journal" / "a.jsonl").write_bytes(b"%08x %b\n" % (zlib.crc32(text), text))
+    for read in (Store, results.load):
+        with pytest.raises(UsageError, match=r"line 1: no row of a store|\.journal: a row holds what is not of"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", "[" * 5000])
+def test_parameters_that_are_none(tmp_path, text):
+    with Store(tmp_path) as store:
+        store.add([row(1) | {"parameters": text}])
+    with pytest.raises(UsageError, match="not a table of results: the parameters of a row"):
+        listing.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[", "3", "{}", '{"points": "abc", "point": 3}', "[" * 100_000, '{"point": {"parameters": [1]}}'),
+        '{"points": [{}], "point": {"key": []}}',
+    ],
+)
+def test_files_of_a_store_that_say_something_else(tmp_path, text):
+    for name, read in (("batches/b.json", listing.batches), ("failed/k/failure.json", listing.failures)):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UsageError, match=f"{name}: damaged"):
+            read(str(tmp_path))
 
 
 def test_every_bit_of_a_table_counts(tmp_path):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from types import MappingProxyType
@@ -88,8 +88,9 @@ def find_notebook(name: str | Path) -> Path:
     if str(name) in notebook_names():
         return path
     path = Path(name)
-    if path.suffix == ".ipynb" and path.is_file():
-        return path.resolve()
+    with suppress(OSError):  # a name that is too long, say
+        if path.suffix == ".ipynb" and path.is_file():
+            return path.resolve()
     raise UsageError(f"there is no notebook {str(name)!r}: {nearest(str(name), notebook_names())}")
 
 
@@ -110,14 +111,14 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+        source = "".join("".join(cell["source"]) + "\n" for cell in tagged)
     except OSError as error:
         raise UsageError(f"{notebook}: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise UsageError(f"{notebook}: not a notebook (JSON with cells was expected)") from None
-    source = "".join("".join(cell["source"]) + "\n" for cell in tagged)
     try:
         return dict(_assignments(source))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the latter two: nested too deeply
         raise UsageError(f"{notebook}: cell tagged 'parameters': {error}") from None
 
 

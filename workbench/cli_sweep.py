@@ -116,7 +116,7 @@ def _results(arguments: argparse.Namespace) -> int:
     if arguments.against:
         return _compare(arguments, frame)
     if arguments.json:
-        rows = json.loads(frame.dropna(axis=1, how="all").to_json(orient="records", double_precision=15))
+        rows = frame.dropna(axis=1, how="all").to_dict("records")
         print_json([{**row, "parameters": json.loads(row["parameters"])} for row in rows])
         return 0
     _print_batches(arguments.store, frame)
@@ -147,6 +147,8 @@ def _print_table(table: Any) -> None:
 def _list_failures(arguments: argparse.Namespace) -> int:
     from workbench.sweep import listing
 
+    if not Path(arguments.store).is_dir():
+        raise UsageError(f"{arguments.store}: no such store; failures are kept in the folder of one")
     found = listing.failures(arguments.store, arguments.batch)
     if arguments.json:
         print_json(found)

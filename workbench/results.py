@@ -363,6 +363,21 @@ def with_parameters(frame: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         A copy in which parameter ``name`` has become the column ``set.name``; null where a row has none.
+
+    Raises
+    ------
+    UsageError
+        A row's parameters are not what `row` writes.
     """
-    spread = pd.DataFrame([json.loads(text) for text in frame["parameters"]], index=frame.index)
+    spread = pd.DataFrame([_parameters(text) for text in frame["parameters"]], index=frame.index)
     return pd.concat([frame, spread.sort_index(axis=1).add_prefix("set.")], axis=1)
+
+
+def _parameters(text: object) -> dict[str, Any]:
+    try:
+        found = json.loads(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(f"not a table of results: the parameters of a row are {str(text)[:40]!r}, not JSON by name")
+    return found

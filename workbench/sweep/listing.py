@@ -91,7 +91,7 @@ def batches(path: str, wanted: str | None = None) -> dict[str, dict[str, Any]]:
     """
     found = {}
     for file in sorted((Path(path) / "batches").glob("*.json")):
-        found[file.stem] = _json(file, "points", list)
+        found[file.stem] = _json(file, _is_batch)
     if wanted is not None and wanted not in found:
         raise UsageError(f"{path}: no batch {wanted!r}: {nearest(wanted, found) if found else 'it has none'}")
     return found
@@ -105,19 +105,28 @@ def failures(path: str, batch: str | None = None) -> list[dict[str, Any]]:
     UsageError
         A file is damaged.
     """
-    found = [_json(file, "point", dict) for file in sorted((Path(path) / "failed").glob("*/failure.json"))]
+    found = [_json(file, _is_failure) for file in sorted((Path(path) / "failed").glob("*/failure.json"))]
     keys = batches(path, batch)[batch]["points"] if batch else None
     return [told for told in found if keys is None or told["point"].get("key") in keys]
 
 
-def _json(file: Path, needs: str, kind: type) -> dict[str, Any]:
+def _is_batch(told: Any) -> bool:
+    return isinstance(told["points"], list) and all(isinstance(key, str) for key in told["points"])
+
+
+def _is_failure(told: Any) -> bool:
+    point = told["point"]
+    return isinstance(point.get("key", ""), str) and isinstance(point.get("parameters", {}), dict)
+
+
+def _json(file: Path, good: Callable[[Any], bool]) -> dict[str, Any]:
     try:
         told = json.loads(file.read_bytes())
-        if not isinstance(told[needs], kind):
+        if not good(told):
             raise TypeError
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{file}: damaged; remove it, and the same sweep writes it again") from None
     return told
 

@@ -45,7 +45,8 @@ ENTRIES = (
 FILES = ("trace", "latencies")  # parameters of scenarios that name a file to be read
 MOST_POINTS = 1_000_000
 MOST_RETRIES = 100
-LARGEST_SEED = 2**63 - 1
+LARGEST_SEED = 2**63 - 1  # TOML knows no larger whole numbers
+DEEPEST = 20  # tables and lists in one another
 TIME_LIMIT_S = 600.0
 RETRIES = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -125,7 +126,7 @@ def read(
         where = lines.positions(text, document)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a plain ValueError: a number of more than 4300 digits
         reason = str(error).partition("\n")[0] or "nested too deeply"
         raise UsageError(f"{path}: not TOML: {reason}") from None
     return _Spec(str(path), document, where, allow, *table).batch()
@@ -150,9 +151,10 @@ class _Spec:
         cost_file: bytes,
     ):
         self.source, self.document, self.lines = source, document, where
-        self.allowed = {Path(path).expanduser().resolve() for path in allow}
+        self.allowed = {_resolved(path) for path in allow} - {None}
         self.costs, self.cost_file = cost_table, cost_file
         self.files: dict[str, str] = {}  # hash by path
+        self.folder = Path()  # in which the notebook runs
 
     def wrong(self, path: lines.Path, why: object) -> UsageError:
         """Say in one line where what is wrong; the nearest key that has a line gives it."""
@@ -163,6 +165,7 @@ class _Spec:
     # ---- entries
 
     def batch(self) -> Batch:
+        self._must_fit((), self.document)
         for entry in self.document:
             if entry not in ENTRIES:
                 raise self.wrong((entry,), f"no entry {entry!r}: {nearest(entry, ENTRIES)}")
@@ -184,6 +187,17 @@ class _Spec:
             cost_file=self.cost_file,
             trackers={text: design.tracker_name for text, design in parsed.items()},
         )
+
+    def _must_fit(self, path: lines.Path, value: object) -> None:
+        """Refuse, before anybody writes it out, what Python would not: numbers of 4300 digits, and deep nesting."""
+        if isinstance(value, int) and abs(value) > LARGEST_SEED:
+            name = next(key for key in reversed(path) if isinstance(key, str))
+            raise self.wrong(path, f"{name}: a whole number of more than 64 bits")
+        if isinstance(value, dict | list):
+            if len(path) > DEEPEST:
+                raise self.wrong(path, "nested too deeply")
+            for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                self._must_fit((*path, key), inner)
 
     def _text(self, entry: str, default: str = "") -> str:
         value = self.document.get(entry, default)
@@ -230,10 +244,11 @@ class _Spec:
             raise self.wrong(("notebook",), error) from None
         if path.resolve().parent != batch.NOTEBOOKS.resolve():
             self._must_be_allowed(("notebook",), "notebook", path)
+        self.folder = path.resolve().parent
         return path, known
 
     def _must_be_allowed(self, where: lines.Path, what: str, path: Path) -> None:
-        if path.expanduser().resolve() not in self.allowed:
+        if (resolved := _resolved(path)) is None or resolved not in self.allowed:
             raise self.wrong(where, f"{what} {path} is code, and a spec is none; to have it run, give --allow {path}")
 
     def _designs(self, known: _Known) -> Iterator[tuple[str, designs.Design]]:
@@ -339,7 +354,21 @@ class _Spec:
         except UsageError as error:
             text = str(error)
             raise self.wrong(path, text if "parameter" in text else f"parameter {name}: {text}") from None
+        if "notebook" in self.document:
+            for text in _texts(value):
+                self._tracker(path, text)
         return value
+
+    def _tracker(self, path: lines.Path, text: str) -> None:
+        """See that a tracker file that a notebook is to run is allowed; its content belongs to the point's key."""
+        if any(user_tracker.is_own(part.removeprefix("tracker=")) for part in text.split(",")):
+            file = tracker_file(text)
+            file = file if str(file).startswith("~") else self.folder / file
+            self._must_be_allowed(path, "tracker file", file)
+            try:
+                self.files[text] = hashlib.sha256(file.expanduser().read_bytes()).hexdigest()
+            except OSError as error:
+                raise self.wrong(path, f"tracker file {file}: {error.strerror}") from None
 
     def _trace(self, path: str) -> None:
         if path not in self.files:
@@ -367,7 +396,7 @@ class _Spec:
                     together(complete, given)
                 except UsageError as error:
                     raise self.wrong(path, error) from None
-            read = {name: self.files[given[name]] for name in FILES if name in given and given[name] in self.files}
+            read = {text: self.files[text] for value in given.values() for text in _texts(value) if text in self.files}
             for text, seed in itertools.product(texts, seeds):
                 set_apart = self._set_apart(text, seed) if notebook else {}
                 point = Point("", notebook.stem if notebook else "", scenario, text, seed, given | set_apart)
@@ -378,6 +407,18 @@ class _Spec:
         """Parameters of a notebook that have entries of their own in a spec."""
         seeded = "seeds" in self.document or "replications" in self.document
         return ({"design": text} if text else {}) | ({"seed": seed} if seeded else {})
+
+
+def _resolved(path: str | os.PathLike[str]) -> Path | None:
+    """Follow a path to its end; None if there can be no such file: a null byte in it, or no home of that user."""
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
 
 
 def _default_name(source: str) -> str:

@@ -271,7 +271,7 @@ def _rows(journal: Path) -> list[dict[str, Any]]:
     Raises
     ------
     UsageError
-        A line is damaged that others follow.
+        A line is damaged that others follow, or is no row.
     """
     lines = journal.read_bytes().split(b"\n")[:-1]
     whole = [line[:8] == b"%08x" % zlib.crc32(line[9:]) for line in lines]
@@ -279,7 +279,11 @@ def _rows(journal: Path) -> list[dict[str, Any]]:
     if not all(whole[: last + 1]):
         number = whole.index(False) + 1
         raise UsageError(f"{journal}, line {number}: damaged; move the file away, and what was in it is computed again")
-    return [json.loads(line[9:]) for line in lines[: last + 1]]
+    rows = [json.loads(line[9:]) for line in lines[: last + 1]]
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or any(name not in row for name in (*results.KEY, "point")):
+            raise UsageError(f"{journal}, line {number}: no row of a store; move the file away")
+    return rows
 
 
 def _table_in(folder: Path) -> pa.Table:
@@ -298,7 +302,11 @@ def _merged(table: pa.Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Add rows whose points are not there yet; sorted, so that the order in which they came does not show."""
     there = set(table["point"].to_pylist())
     new = {row["point"]: row for row in rows if row["point"] not in there}
-    fresh = pa.Table.from_pylist(list(new.values()), schema=results.SCHEMA)
+    try:
+        fresh = pa.Table.from_pylist(list(new.values()), schema=results.SCHEMA)
+    except pa.ArrowException as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f".journal: a row holds what is not of its column's type ({reason}); move it away") from None
     return results.joined([table, fresh]).sort_by([(name, "ascending") for name in ORDER])
 
 
