@@ -438,6 +438,7 @@ def test_a_cluster_that_is_lost(tmp_path, cluster, monkeypatch):
         ("nonsense", "an address with a port is needed, such as tcp://"),
         ("tcp://127.0.0.1:99999", "an address with a port"),
         ("foo://127.0.0.1:1", "an address with a port"),
+        ("tls://127.0.0.1:1", "can't be reached .*name no certificates"),
         ("tcp://127.0.0.1:1", r"can't be reached \(.*\); such as"),
     ],
 )

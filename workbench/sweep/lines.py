@@ -1,6 +1,7 @@
 """On which line each key and element of a TOML file stands: `tomllib` says so only of what it can't read."""
 
 import re
+from bisect import bisect_left
 
 Path = tuple[str | int, ...]
 """Keys, and numbers of elements, that lead to a value."""
@@ -37,6 +38,7 @@ def positions(text: str, document: dict) -> dict[Path, int]:
 class _Reader:
     def __init__(self, text: str, document: dict):
         self.text = text
+        self.ends = [found.start() for found in re.finditer("\n", text)]  # of lines
         self.at = 0
         self.document = document
         self.found: dict[Path, int] = {}
@@ -123,7 +125,7 @@ class _Reader:
         self.at += 1
 
     def _line(self, at: int) -> int:
-        return self.text.count("\n", 0, at) + 1
+        return bisect_left(self.ends, at) + 1
 
 
 def _match(form: re.Pattern[str], text: str, at: int) -> re.Match[str]:

@@ -300,6 +300,7 @@ def _local(jobs: int, notebooks: bool) -> Iterator[Any]:
 def _connected(scheduler: str) -> Iterator[Any]:
     """Connect to a scheduler that runs already."""
     from distributed import Client
+    from distributed.security import Security
 
     example = "such as tcp://10.0.0.5:8786"
     form = _ADDRESS.fullmatch(scheduler)
@@ -307,6 +308,8 @@ def _connected(scheduler: str) -> Iterator[Any]:
         raise UsageError(f"--scheduler {scheduler}: an address with a port is needed, {example}")
     with _settings({}):
         try:
+            if scheduler.startswith(("tls:", "wss:")) and not Security().get_connection_args("client")["ssl_context"]:
+                raise ValueError("Dask's settings, distributed.comm.tls, name no certificates")
             client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
