@@ -210,6 +210,19 @@ def test_reports(tmp_path, book):
     assert quietly(only_good, out, allow=[book]).before == 1
 
 
+def test_a_notebook_is_the_same_however_its_output_came():
+    """The kernel sends what has been printed every 0.2 s, in as many pieces."""
+
+    def book(*pieces):
+        outputs = [{"output_type": "stream", "name": name, "text": text} for name, text in pieces]
+        cells = [{"cell_type": "code", "metadata": {}, "outputs": outputs}, {"cell_type": "markdown", "metadata": {}}]
+        return {"metadata": {}, "cells": cells}
+
+    once = worker.tidy(book(("stdout", ["a\n", "b\n", "c"]), ("stderr", ["x"])), "figures")
+    assert worker.tidy(book(("stdout", ["a\n"]), ("stdout", "b\nc"), ("stderr", ["x"])), "figures") == once
+    assert worker.tidy(book(("stdout", ["a\n"]), ("stderr", ["x"]), ("stdout", "b\nc")), "figures") != once
+
+
 def test_a_notebook_that_hangs(tmp_path, book, monkeypatch):
     """Its kernel ends with it."""
     pid = tmp_path / "pid"

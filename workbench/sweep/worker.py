@@ -287,7 +287,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def tidy(book: dict[str, Any], figures: str) -> bytes:
-    """Take out of an executed notebook what differs from run to run: times, random names, the folder for figures."""
+    """Take out of an executed notebook what differs from run to run: times, pieces, random names, figures' folder."""
     told = book["metadata"].pop("papermill", {})
     book["metadata"]["papermill"] = {"parameters": told.get("parameters", {})}
     for number, cell in enumerate(book["cells"]):
@@ -295,8 +295,23 @@ def tidy(book: dict[str, Any], figures: str) -> bytes:
             cell["metadata"].pop(name, None)
         if "injected-parameters" in cell["metadata"].get("tags", []):
             cell["id"] = f"parameters-{number}"
+        if cell.get("outputs"):
+            cell["outputs"] = _joined(cell["outputs"])
     text = json.dumps(book, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return text.replace(figures, ".").encode()
+
+
+def _joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Join what a cell has printed: into how many pieces it comes depends on the time that passes between them."""
+    joined: list[dict[str, Any]] = []
+    for output in outputs:
+        before = joined[-1] if joined else {}
+        if output["output_type"] == before.get("output_type") == "stream" and output["name"] == before["name"]:
+            text = "".join([*before["text"], *output["text"]])
+            joined[-1] = before | {"text": text.splitlines(keepends=True)}
+        else:
+            joined.append(output)
+    return joined
 
 
 def _traceback(book: dict[str, Any] | None) -> str:
