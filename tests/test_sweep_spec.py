@@ -236,6 +236,18 @@ def test_a_tracker_that_a_notebook_is_to_run_has_to_be_allowed_too(write, tmp_pa
         spec.read(path, allow=[NOTEBOOKS / "mine.py"])
 
 
+def test_data_that_a_notebook_of_the_package_reads_are_part_of_its_key(write, tmp_path):
+    path = write(f'notebook = "02_direct_io"\n[set]\ntraces_dir = "{tmp_path / "traces"}"\n')
+    seen = [keys(spec.read(path))]
+    (tmp_path / "traces").mkdir()
+    for name, text in (("a.csv", "1"), ("a.csv", "2"), ("b.csv", "2"), ("c.csv", "")):
+        (tmp_path / "traces" / name).write_text(text)
+        seen.append(keys(spec.read(path)))
+    assert len({key for (key,) in seen}) == 5 and keys(spec.read(path)) == seen[-1]
+    for where in ("/proc", "/dev/zero", "a\\u0000", "n" * 5000):  # whatever is read of these ends
+        assert spec.read(write(f'notebook = "02_direct_io"\n[set]\ntraces_dir = "{where}"\n')).points
+
+
 def test_text_parameters_that_name_files():
     """Parameters of scenarios that are free text are files, whose content goes into the key."""
     free = {p.name for s in ALL.values() for p in s.PARAMETERS if isinstance(p.default, str) and not p.choices}

@@ -59,6 +59,7 @@ def test_the_server_of_make_lab_sends_at_once(monkeypatch):
     assert said == [True]
     makefile = (Path(__file__).parent.parent / "Makefile").read_text()
     assert f"workbench.lab.{PromptConnection.__name__}" in makefile and "--ip 127.0.0.1" in makefile
+    assert not re.search("token|password|allow_unauthenticated|allow_origin|disable_check_xsrf", makefile, re.I)
 
 
 # ---- controls

@@ -46,6 +46,7 @@ FILES = ("trace", "latencies")  # parameters of scenarios that name a file to be
 MOST_POINTS = 1_000_000
 MOST_RETRIES = 100
 LARGEST_SEED = 2**63 - 1  # TOML knows no larger whole numbers
+LARGEST_FILE = 1 << 30  # bytes
 DEEPEST = 20  # tables and lists in one another
 TIME_LIMIT_S = 600.0
 RETRIES = 1
@@ -155,6 +156,7 @@ class _Spec:
         self.costs, self.cost_file = cost_table, cost_file
         self.files: dict[str, str] = {}  # hash by path
         self.folder = Path()  # in which the notebook runs
+        self.contents: dict[Path, str] = {}  # hash of what it reads
 
     def wrong(self, path: lines.Path, why: object) -> UsageError:
         """Say in one line where what is wrong; the nearest key that has a line gives it."""
@@ -397,11 +399,23 @@ class _Spec:
                 except UsageError as error:
                     raise self.wrong(path, error) from None
             read = {text: self.files[text] for value in given.values() for text in _texts(value) if text in self.files}
+            if notebook and self.folder == batch.NOTEBOOKS.resolve():
+                read |= self._data(text for value in complete.values() for text in _texts(value) if text)
             for text, seed in itertools.product(texts, seeds):
                 set_apart = self._set_apart(text, seed) if notebook else {}
                 point = Point("", notebook.stem if notebook else "", scenario, text, seed, given | set_apart)
                 key = key_of(point, complete | set_apart, code | own[text] | read, costs_sha256)
                 yield point._replace(key=key)
+
+    def _data(self, texts: Iterable[str]) -> dict[str, str]:
+        """Hash what a notebook of the package reads: the recorded data, and files and folders that parameters name."""
+        data = batch.ROOT / "data"
+        paths = {f"data/{path.name}": path for path in [data, *data.glob("*/")]}
+        paths |= {text: self.folder / text for text in texts if text not in self.files}
+        for path in paths.values():
+            if path not in self.contents:
+                self.contents[path] = _hash_of(path)
+        return {f"content of {name}": self.contents[path] for name, path in paths.items() if self.contents[path]}
 
     def _set_apart(self, text: str, seed: int) -> dict[str, Any]:
         """Parameters of a notebook that have entries of their own in a spec."""
@@ -415,6 +429,20 @@ def _resolved(path: str | os.PathLike[str]) -> Path | None:
         return Path(path).expanduser().resolve()
     except (OSError, RuntimeError, ValueError):
         return None
+
+
+def _hash_of(path: Path) -> str:
+    """Hash a file, or the files in a folder; empty: there is none, or it is not to be read."""
+    digest = hashlib.sha256()
+    try:
+        files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+        for file in files:
+            size = file.stat().st_size if file.is_file() else 0
+            digest.update(f"{file.relative_to(path)}\0{size}\0".encode())
+            digest.update(file.read_bytes() if 0 < size <= LARGEST_FILE else b"")  # /proc has some without end
+    except (OSError, ValueError):  # such as the texts that are no paths
+        return ""
+    return digest.hexdigest()
 
 
 def _texts(value: Any) -> list[str]:
