@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from workbench import provenance, results
+from workbench import cli, provenance, results
 from workbench.errors import BatchError, UsageError
 from workbench.sweep import listing
 from workbench.sweep.store import RESULTS, Store
@@ -367,3 +367,14 @@ def test_two_batches_compared(two):
     twice = pd.concat([listing.load(two[0])] * 2)
     with pytest.raises(UsageError, match="first batch has several rows for a point"):
         listing.compare(twice, listing.load(two[1]))
+
+
+def test_compared_with_what_has_no_end(tmp_path, capsys):
+    """A sync that has not returned takes for ever; and nothing is a share of nothing."""
+    for name, syncs, iops in (("old", [float("inf"), 3.0], 0.0), ("new", [5.0, 3.0], 2.0)):
+        with Store(tmp_path / name) as store:
+            store.add(row(n, iops) | {"sync_p50_ns": sync} for n, sync in enumerate(syncs))
+    assert cli.main(["results", str(tmp_path / "old"), "--against", str(tmp_path / "new")]) == 0
+    shown = capsys.readouterr()
+    rows = {line.split()[0]: line.split()[1:5] for line in shown.out.splitlines()[3:]}
+    assert rows["iops"][3] == rows["sync_p50_ns"][3] == "-" and rows["sync_p50_ns"][:3] == ["inf", "+-", "-"]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,9 @@ def _as_the_robot(table: Any) -> Any:
         {
             "metric": [row["metric"] for _, row in table.iterrows()],
             "old": [mean(row, "old") for _, row in table.iterrows()],
-            "%change": [f"{row['change_percent']:+.1f}" for _, row in table.iterrows()],
+            "%change": [
+                "-" if isnan(row["change_percent"]) else f"{row['change_percent']:+.1f}" for _, row in table.iterrows()
+            ],
             "new": [mean(row, "new") for _, row in table.iterrows()],
             "points": [row["differ"] for _, row in table.iterrows()],
             "design": [row["design"] for _, row in table.iterrows()],

@@ -1,6 +1,7 @@
 """Stores read: what is in them, filtered, and one batch beside another."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from operator import eq, ge, gt, le, lt, ne
@@ -211,6 +212,11 @@ def compare(old: pd.DataFrame, new: pd.DataFrame, columns: Sequence[str] = ()) -
     return pd.DataFrame(rows, columns=heads), {name: int(counts[side]) for name, side in told.items()}
 
 
+def _stddev(values: pd.Series) -> float:
+    """That of a sync that has not returned is unknown."""
+    return float(values.std(ddof=0)) if math.isfinite(values.mean()) else math.nan
+
+
 def _compared(old: pd.Series, new: pd.Series) -> dict[str, Any]:
     differ = int(((old != new) & ~(old.isna() & new.isna())).sum())
     if old.isna().all() and new.isna().all():
@@ -218,9 +224,9 @@ def _compared(old: pd.Series, new: pd.Series) -> dict[str, Any]:
     before, after = float(old.mean()), float(new.mean())
     return {
         "old": before,
-        "old_stddev": float(old.std(ddof=0)),
-        "change_percent": 100 * (after / before - 1) if before else float("nan"),
+        "old_stddev": _stddev(old),
+        "change_percent": 100 * (after / before - 1) if before and math.isfinite(before) else math.nan,
         "new": after,
-        "new_stddev": float(new.std(ddof=0)),
+        "new_stddev": _stddev(new),
         "differ": differ,
     }
