@@ -31,7 +31,8 @@ def add_sweep(add: Add) -> None:
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="use the workers of a running Dask scheduler instead, such as tcp://10.0.0.5:8786",
+        help="use the workers of a running Dask scheduler instead, such as tcp://10.0.0.5:8786; Dask's messages are "
+        "code (pickles), unencrypted but by tls://: only one that you trust, in a network that you trust",
     )
     parser.add_argument("--out", metavar="STORE", type=Path, help="folder of results; default: results/NAME")
     parser.add_argument(
