@@ -451,6 +451,15 @@ def test_designs_of_files_are_named_and_not_run(rows, tmp_path):
     assert not (tmp_path / "ran").exists() and "in a file of the user&#x27;s own" in text
 
 
+def test_the_commands_name_a_cost_table_of_a_file(rows):
+    own = row(iops=1.0) | {"cost_table_sha256": "ab" * 32}
+    report = from_results.report(from_results.read(rows(own, row(qd=2, iops=1.0))), "r", lambda file: ["x"])
+    with_table, usual, _ = report.blocks[-1].lines
+    assert with_table[with_table.index("--costs") + 1] == "published-4.20.json"
+    assert "--costs" not in usual
+    assert "ab" * 32 in "".join(as_text(report).decode().split())
+
+
 def test_the_commands_make_the_same_rows_and_the_same_report(tmp_path, monkeypatch):
     """What a report says is run in another folder, word for word."""
     first, second = tmp_path / "a", tmp_path / "b"

@@ -224,6 +224,11 @@ def caption(kind: str, costs: Any = None, text: str = "") -> str:
     -------
     str
         Fit for the ``caption`` of every helper.
+
+    Raises
+    ------
+    ValueError
+        Another kind.
     """
     if kind not in ("model", "measured"):
         raise ValueError(f"a caption says 'model' or 'measured', not {kind!r}")

@@ -20,6 +20,7 @@ NAMES = {
     "design": "design",
     "seed": "seed",
     "costs": "cost table",
+    "cost_table_sha256": "sha256 of its file",
     "trace_sha256": "sha256 of the trace",
     "tracker_sha256": "sha256 of the tracker's file",
 }
