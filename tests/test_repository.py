@@ -12,7 +12,7 @@ import jupytext
 import pytest
 import yaml
 
-from workbench import batch
+from workbench import batch, charts, costs, provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "workbench"
@@ -184,6 +184,12 @@ def test_notebook_asks_first_and_ends_with_what_it_found(name):
 def test_the_readme_names_every_notebook():
     named = re.findall(r"^\| `(\d\d_\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert named == batch.notebook_names()
+
+
+def test_the_figure_of_the_readme_is_made_with_the_cost_table_of_now():
+    made_by = charts.read_provenance(ROOT / "docs" / "golden_race_outcomes.png")
+    now = provenance.provenance(costs=costs.DEFAULT)
+    assert made_by["costs"] == now["costs"], "copy figures/golden_race_outcomes.png"
 
 
 def test_how_to_cite_follows_pyproject():
