@@ -390,6 +390,15 @@ def test_random_walks_are_told_as_such(found):
     assert "--walks 20 --seed 0 --json" in " ".join(written(found, "txt")[0].decode().replace("\\", "").split())
 
 
+@pytest.mark.parametrize("what, words", [("30 states", "--max-states 30"), ("64 MiB", "--memory-mib 64")])
+def test_a_search_that_stopped_is_told_with_its_limit(found, what, words):
+    assert words.split()[0] not in written(found, "txt")[0].decode()
+    raw = json.loads(found.read_text()) | {"complete": False, "reduced": False}
+    raw["hazards"]["stall"] |= {"verdict": "unknown", "reason": f"stopped at {what}"}
+    found.write_text(json.dumps(raw))
+    assert f"{words} --json > {found.name}" in " ".join(written(found, "txt")[0].decode().replace("\\", "").split())
+
+
 # ---- results
 
 
