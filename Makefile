@@ -8,9 +8,10 @@ WORKBENCH := $(BIN)/python -m workbench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help figures quick verify test browser lab notebooks clean
+.PHONY: help venv figures quick verify test browser lab notebooks clean
 
 help:
+	@echo 'make venv       .venv, with the command workbench and what it needs; the others make it too'
 	@echo 'make figures    all notebooks, figures and tables, into figures/'
 	@echo 'make quick      the same on small inputs, into figures/quick/'
 	@echo 'make verify     the model against formulas: queues, locks, ranges, dirty pages, into figures/verify/'
@@ -18,6 +19,8 @@ help:
 	@echo 'make lab        JupyterLab with the kernel ready; as root: make lab LAB_OPTIONS=--allow-root'
 	@echo 'make notebooks  notebooks/*.ipynb from the percent scripts beside them'
 	@echo 'make clean      removes what the others have made, .venv too, but no figure'
+
+venv: $(VENV)/.installed
 
 figures: $(VENV)/.installed
 	$(WORKBENCH) figures

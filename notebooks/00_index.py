@@ -19,7 +19,7 @@
 #
 # Read the notebooks in this order, which is that of the thread. Each starts with the claim that it is about, and ends
 # with what it found; parameters stand in its first code cell. A line of the table is one message, or one change that
-# was merged. Years later than the first line of a notebook are further turns of the same question.
+# was merged; a notebook stands beside every message whose claim it runs.
 
 # %% tags=["parameters"]
 quick: bool = False  # makes no difference here
@@ -39,11 +39,15 @@ DEBATE = [
     ("2018-01-03", "Kara", "20180103100430.GE4911@quack2",
      "crashes: a page is dirtied that has lost its buffers", "01 04"),
     ("2018-06-16", "Hubbard", "“[PATCH 2/2] mm: set PG_dma_pinned”",
-     "a page flag for pinned pages; what should page_mkclean do with one?", "03 04"),
+     "a page flag for pinned pages, which try_to_unmap obeys; only eviction clears it", "01 03 04"),
     ("2018-06-17", "Williams", "on PG_dma_pinned",
      "of a DAX file the page is the block: truncation has to wait, or to revoke", "08"),
+    ("2018-06-18", "Hellwig", "on PG_dma_pinned",
+     "two pin one page: the first to finish removes the protection", "04"),
     ("2018-06-19", "Wilcox", "on PG_dma_pinned",
      "take pinned pages off the LRU, and count pins there", "02 03"),
+    ("2018-06-19", "Kara", "on PG_dma_pinned",
+     "page_mkclean is the other half; first mention of a virtual VMA", "03 06"),
     ("2018-06-20", "Kara", "on PG_dma_pinned",
      "block, skip or report; without long-term holders that let go, “unusable sooner rather than later”", "05"),
     ("2018-06-25", "Kara", "20180625152150.jnf5suiubecfppcl@quack2",
@@ -57,7 +61,7 @@ DEBATE = [
     ("2018-07-09", "Kara", "20180709160806.xjt2l2pbmyiutbyi@quack2", "waiting in writeback deadlocks", "04 05"),
     ("2018-07-09", "Wilcox", "20180709200049.GA5335@bombadil",
      "a page under DMA should not be written at all: fail, or bounce", "04 05"),
-    ("2018-11-21", "Hubbard", "f5ad7210-05e0-3dc4-02df-01ce5346e198@nvidia",
+    ("2018-11-29", "Hubbard", "f5ad7210-05e0-3dc4-02df-01ce5346e198@nvidia",
      "fio: what off-LRU pins cost a direct read", "02"),
     ("2018-12-10", "Kara", "20181210102846.GC29289@quack2",
      "virtual VMAs again: an insert for each pin, and “for small IOs there's no help”", "06"),
@@ -74,12 +78,15 @@ DEBATE = [
      "move pages before a long-term pin", "08"),
     ("2021-11-15", "Hildenbrand", "3ae33b08-d9ef-f846-56fb-645e3b9b4c66@redhat",
      "after fork the device and the owner have different pages", "08"),
+    ("2022-03-03", "Ts'o", "YiDS9wVfq4mM2jGK@mit.edu",
+     "ext4 warns in place of the crash, and drops the data", "01"),
     ("2023-01-23", "Wilcox", "on copying pinned pages at fork",
      "keep track of ranges of pinned pages, as rmap does", "09"),
     ("2023-02-09", "Kara", "20230209121046.25360-1-jack@suse.cz", "writeback bounces or skips pinned pages", "05"),
+    ("2023-04-28", "Kara", "commit d824ec2a1546", "reclaim passes pinned pages by; writeback does not ask", "01 03"),
     ("2023-05-04", "Stoakes", "cover.1683235180.git.lstoakes",
      "refuse long-term pins of files that need dirty tracking (v6.5)", "05"),
-    ("2025-05", "Hellwig", "aCGTeY2HswIFHsD0@infradead", "the original problem is still there", "03 04 10"),
+    ("2025-05-11", "Hellwig", "aCGTeY2HswIFHsD0@infradead", "the original problem is still there", "03 04 10"),
 ]  # fmt: skip
 
 names = [name for name in notebook_names() if name != "00_index"]
@@ -126,7 +133,7 @@ Markdown(
     f"{len(debate)} turns of the debate since {first}, each with a notebook. "
     + (f"Not about a single message: {', '.join(f'[{name}]({name}.ipynb)' for name in unnamed)}. " if unnamed else "")
     + "The question of 2018 is what writeback should do with a page that is pinned; how to know that it is pinned "
-    "was settled by 2020, for page cache and anonymous memory alike. Start with "
+    "was settled by 2020, by a count that does for page cache and anonymous memory alike. Start with "
     f"[{by_number['01']}]({by_number['01']}.ipynb) for the crash, or with "
     f"[{by_number['03']}]({by_number['03']}.ipynb) for everything at once."
 )

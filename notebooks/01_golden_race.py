@@ -403,6 +403,11 @@ figure
 
 
 # %%
+unique = {tuple(str(r[k]) for k in results.KEY): r for r in rows}
+results.write(unique.values(), folder / "golden_race.parquet")
+
+
+# %%
 def having(*words):
     """Which designs have one of the words in some order."""
     found = [n for n in DESIGNS if any(word in verdicts[0, o, n] for o in ORDERS for word in words)]
@@ -410,7 +415,7 @@ def having(*words):
 
 
 Markdown(
-    "What it shows:\n\n"
+    "## What it found\n\n"
     f"- BUG_ON in some order: {having('BUG_ON')}.\n"
     f"- Data dropped: {having('dropped')}.\n"
     f"- Stuck, or never written: {having('stuck', 'never')}.\n"
@@ -418,7 +423,3 @@ Markdown(
     f"- Stable pages change {differ} of {table.size} verdicts: they stop writers that fault, not DMA.\n\n"
     "A cell is one order of events. It can show that a design fails; that it never fails takes every interleaving."
 )
-
-# %%
-unique = {tuple(str(r[k]) for k in results.KEY): r for r in rows}
-results.write(unique.values(), folder / "golden_race.parquet")

@@ -798,9 +798,12 @@ made = charts.matrix(left, {}, corner="tracker", title="The second obstacle: leg
 save("dio_second_obstacle", made, {"fine": FINE, "shared": MIXED})
 
 # %%
+results.write(rows.values(), folder / "direct_io.parquet")
+
+# %%
 delay = metric("unpin_delay_mean_ns")
 Markdown(
-    "What it shows:\n\n"
+    "## What it found\n\n"
     f"- Partial unpins are real under `legacy` ({number(metric('splits_per_gup')('legacy', VMA[0]))} splits per call), "
     f"and gone under `iomap` ({number(metric('splits_per_gup')('iomap', VMA[0]))}): a GUP call per bio is released as "
     "a whole.\n"
@@ -813,6 +816,3 @@ Markdown(
     "- So the second obstacle was one of the time's direct IO as far as splitting goes. Deferred removal and the "
     "shared lock, which the thread named in December 2018, would have stayed."
 )
-
-# %%
-results.write(rows.values(), folder / "direct_io.parquet")

@@ -163,6 +163,7 @@ path = matrix.write_markdown(found, folder / "decision_matrix.md")
 safe = [d for d in found.criteria.index if all(worst[d, h] in ("unreachable", "not applicable") for h in HAZARDS)]
 least = min(found.criteria.index, key=lambda d: sum(worst[d, h] == "reachable" for h in HAZARDS))
 Markdown(
+    "## What it found\n\n"
     f"Designs that reach no hazard at all: {len(safe)} of {len(found.criteria)}"
     + (": " + ", ".join(f"`{d}`" for d in safe) if safe else "")
     + f". The first of those with the fewest: `{least}`, which reaches "

@@ -41,6 +41,7 @@ from workbench.explore import explore
 folder = Path(figures_dir)
 WITHIN = " in a search that takes steps together which nobody else can notice"
 searched = []
+lengths = {}
 
 
 def search(scenario, design, whole=False, **parameters):
@@ -64,6 +65,7 @@ def counterexample(name, hazard, scenario, design, claim, sources, **parameters)
             "model", None, f"{claim} Shortest of all sequences{'' if whole else WITHIN}: {reached.depth} steps."
         ),
     )
+    lengths[name] = reached.depth
     charts.save(figure, f"counterexample_{name}", folder, text, found.provenance, sources)
     display(figure)
     print(as_mail(found, hazard))
@@ -347,11 +349,15 @@ counterexample(
 not_under("truncate-write", "truncate-dax", "v6.12", "tracker=none,cleaning=ignore,truncate=wait")
 
 # %% [markdown]
-# ## What was searched
+# ## What it found
 
 # %%
 biggest = max(searched, key=lambda found: found.states)
+short, long = min(lengths, key=lengths.get), max(lengths, key=lengths.get)
 Markdown(
+    f"Each of the {len(lengths)} claims above holds under the design that it was made about. The shortest sequence, "
+    f"`{short}`, has {lengths[short]} steps, the longest, `{long}`, {lengths[long]}. What becomes of each claim under "
+    "other designs stands below it.\n\n"
     f"{len(searched)} searches, {sum(found.states for found in searched)} states; "
     f"{sum(found.complete for found in searched)} complete. The largest: {biggest.scenario} under "
     f"`{biggest.design}`, {biggest.states} states, {biggest.transitions} transitions, depth {biggest.depth}."

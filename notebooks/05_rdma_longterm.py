@@ -346,7 +346,7 @@ scale[
 ]
 
 # %% [markdown]
-# ## What was found
+# ## What it found
 
 # %%
 at_rest = by_share.set_index(["design", "pinned_share"])

@@ -360,6 +360,7 @@ parts = list(MAPPINGS)[1]
 alone, crowd = (run(COMMON, ranges=n, vmas=8, **ANYWHERE) for n in (0, most_ranges))
 top = number(most_ranges)
 worst = share[share["ranges"] == most_ranges].set_index("node")["share"]
+results.write(rows.values(), folder / "virtual_vma.parquet")
 Markdown(
     f"- **Memory** turns on the length of a range. 4 KiB direct IO pays {number(node_bytes(FULL), 'B')} per page for a "
     f"full VMA and {number(node_bytes(COMMON), 'B')} for a common node, and has no more than its depth of ranges; "
@@ -387,6 +388,3 @@ Markdown(
     "- *Assumed*: unit costs of nodes, rotations, slab; layout of a common node; a fair lock that nobody waits for. "
     "*Not measured*: the churn of factoring out the common part, Kara's other half of this obstacle."
 )
-
-# %%
-results.write(rows.values(), folder / "virtual_vma.parquet")

@@ -231,6 +231,9 @@ made = charts.matrix(pd.DataFrame(told).T, {}, corner="folio", title="Published 
                      caption=charts.caption("model", None, "Predictions: none of these sets anything."))  # fmt: skip
 save("bias_overflow_anchors", made, {"references": [1, 1_000_000]}, (KARA, ROMANOVSKY))
 
+# %%
+results.write(rows, folder / "bias_and_overflow.parquet")
+
 # %% [markdown]
 # ## What it found
 
@@ -252,6 +255,3 @@ Markdown(
     '- That they "should be plenty" holds for small pages (21 bits, the count being signed), not for large ones.\n'
     "- *Assumed*: the shapes of map counts; that all pages of a folio are pinned at once."
 )
-
-# %%
-results.write(rows, folder / "bias_and_overflow.parquet")

@@ -309,7 +309,7 @@ made = charts.matrix(
 show("migrate_attempts", made, simulate("cma", "v6.12").provenance, CMA)
 
 # %% [markdown]
-# ## What was found
+# ## What it found
 #
 # - **fork** needs an answer that can't be missed, at the moment of the copy. v6.12 has it, from three parts that only
 #   work together: callers that tell, fork that asks, and GUP-fast that looks at `write_protect_seq`. Take one away and

@@ -428,7 +428,7 @@ def extra(size, cpus):
 
 
 Markdown(
-    "## What it shows\n\n"
+    "## What it found\n\n"
     f"- **The first version** drops a range at its first bio: found in {too_early} steps. **The second** counts pages, "
     f"and charges the wrong one of two ranges: {too_few} steps. Neither shows in the race of 2018, which has one "
     "page.\n"

@@ -595,7 +595,7 @@ Markdown(
 )
 
 # %% [markdown]
-# ## What was found
+# ## What it found
 #
 # - **VMAs and pins**: the counts of this run stand below. The model's rules are the running kernel's, as far as
 #   random operations and schedules reach; and each rule that is switched off is missed, so that all of them are put

@@ -26,7 +26,7 @@ WHY = {
     "first": "asked before write-protecting: GUP-fast pins in between (Kara 2018-07-02 on [PATCH v2 6/6])",
     "window": "the tracker has not been told yet (lru-count pins after the walk)",
     "hellwig": "two pin one page, the first to finish removes the protection (Hellwig 2018-06-18)",
-    "charged": "a release by page is charged to the other range, which goes while its page is pinned (design §3)",
+    "charged": "a release by page is charged to the other range, which goes while its page is pinned",
     "anon": "anonymous memory is in no i_mmap: the range is not there (Kara 2023-01-24)",
     "plain": "plain references: MMF_HAS_PINNED is not set, fork does not ask (Hildenbrand 2021-11-15)",
     "none": "nobody tracks, and somebody asks",
@@ -35,7 +35,7 @@ WHY = {
     # stale-pin, false-pin
     "sticky": "only eviction clears the flag (Kara 2018-06-19)",
     "undone": "GUP-fast set the flag and backed out; nothing clears it",
-    "leftover": "charged to the wrong range, one range stays for ever (design §3)",
+    "leftover": "charged to the wrong range, one range stays for ever",
     "refs": "as many plain references as a pin counts for (Kara 2019-01-14; trap 7)",
     # deadlock, stall
     "inversion": "a pin is a page lock, held across get_block, for which a commit has to end (Kara 2018-06-19)",

@@ -81,7 +81,7 @@ def test_the_notebook_says_what_is_missing_and_goes_on(monkeypatch, tmp_path):
     monkeypatch.setattr(needs, "linux", missing)
     monkeypatch.chdir(NOTEBOOK.parent)
     names: dict = {}
-    for text in cells("1.", "2.", "What was found"):
+    for text in cells("1.", "2.", "What it found"):
         exec(compile(ast.parse(text), str(NOTEBOOK), "exec"), names)
         if "figures_dir" in names:
             names |= {"figures_dir": str(tmp_path), "quick": True}

@@ -1,8 +1,10 @@
 """The command: what it prints, its exit status, and its one line for whatever is wrong."""
 
+import argparse
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -483,19 +485,31 @@ def test_matrix_takes_its_options(command, small_matrix, searched):
 
 # ---- usage as a whole
 
-COMMANDS = [
-    [], ["list"], ["simulate"], ["explore"], ["matrix"], ["run"], ["figures"], ["trace"], ["trace", "import"],
-    ["trace", "show"], ["sweep"], ["results"],
-]  # fmt: skip
+
+def all_commands(parser, words=()):
+    yield words
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield from all_commands(below, (*words, name))
+
+
+COMMANDS = list(all_commands(cli._parser()))
+
+
+def test_commands_of_commands_are_found():
+    assert {(), ("export",), ("trace", "capture"), ("kernel", "pins")} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_help_fits_and_its_example_is_accepted(command, words):
-    text = command(*words, "--help")
-    assert max(map(len, text.splitlines())) <= 90
-    example = text[text.index("example:\n") :].splitlines()[1].split()
-    assert example[: len(words) + 1] == ["workbench", *words]
-    assert cli._arguments(example[1:]).run
+    told, examples = command(*words, "--help").split("example:\n")
+    assert max(map(len, told.splitlines())) <= 110
+    for line in examples.replace(" && ", "\n").splitlines():
+        example = shlex.split(line)
+        assert example[0] == "workbench"
+        assert cli._arguments(example[1:]).run
+    assert tuple(examples.split()[1 : len(words) + 1]) == words
 
 
 def test_version(command):

@@ -210,6 +210,20 @@ def test_code_is_kept_if_asked_for(notebook):
     assert "figures_dir: str" not in text  # the table of parameters says it better
 
 
+def test_a_notebook_that_was_run_with_a_cost_table_of_a_file(tmp_path):
+    own = COSTS | {"sha256": "ab" * 32}
+    fig, text = charts.lines(pd.DataFrame({"qd": [1, 2], "iops": [3, 4]}), "qd", "iops", hue=None, caption="Model.")
+    charts.save(fig, "own", tmp_path, text, provenance.provenance(costs=own))
+    path = tmp_path / "01_golden_race.ipynb"
+    png = base64.b64encode(fig._repr_png_()[0]).decode()
+    path.write_text(json.dumps(book(code("fig", shows(image_png=png)))))
+    text = written(path, "txt")[0].decode()
+    run, export_it = in_a_shell(text.split("To make this again\n------------------\n")[1])
+    assert run == "workbench run 01_golden_race --costs published-4.20.json --out figures".split()
+    assert export_it == "workbench export figures/notebooks/01_golden_race.ipynb --format txt".split()
+    assert "ab" * 32 in "".join(text.split())
+
+
 def test_figures_of_one_column(made, notebook, capsys):
     wide, narrow = (written(notebook, "md", columns=n)[1]["six.png"] for n in (2, 1))
     assert (figures.png_size(wide)[0], figures.png_size(narrow)[0]) == (1440, 700)
@@ -376,6 +390,15 @@ def test_random_walks_are_told_as_such(found):
     assert "--walks 20 --seed 0 --json" in " ".join(written(found, "txt")[0].decode().replace("\\", "").split())
 
 
+@pytest.mark.parametrize("what, words", [("30 states", "--max-states 30"), ("64 MiB", "--memory-mib 64")])
+def test_a_search_that_stopped_is_told_with_its_limit(found, what, words):
+    assert words.split()[0] not in written(found, "txt")[0].decode()
+    raw = json.loads(found.read_text()) | {"complete": False, "reduced": False}
+    raw["hazards"]["stall"] |= {"verdict": "unknown", "reason": f"stopped at {what}"}
+    found.write_text(json.dumps(raw))
+    assert f"{words} --json > {found.name}" in " ".join(written(found, "txt")[0].decode().replace("\\", "").split())
+
+
 # ---- results
 
 
@@ -449,6 +472,15 @@ def test_designs_of_files_are_named_and_not_run(rows, tmp_path):
     mine.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     text = written(rows(row(f"tracker={mine}:Mine,cleaning=skip", iops=1.0)), "html")[0].decode()
     assert not (tmp_path / "ran").exists() and "in a file of the user&#x27;s own" in text
+
+
+def test_the_commands_name_a_cost_table_of_a_file(rows):
+    own = row(iops=1.0) | {"cost_table_sha256": "ab" * 32}
+    report = from_results.report(from_results.read(rows(own, row(qd=2, iops=1.0))), "r", lambda file: ["x"])
+    with_table, usual, _ = report.blocks[-1].lines
+    assert with_table[with_table.index("--costs") + 1] == "published-4.20.json"
+    assert "--costs" not in usual
+    assert "ab" * 32 in "".join(as_text(report).decode().split())
 
 
 def test_the_commands_make_the_same_rows_and_the_same_report(tmp_path, monkeypatch):
@@ -698,6 +730,9 @@ def refused(capsys, *words) -> str:
 def test_wrong_usage(notebook, found, rows, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results_ = rows(row(iops=1.0))
+    batch_ = tmp_path / "batch"
+    batch_.mkdir()
+    (batch_ / "results.parquet").touch()
     for words, line in {
         (notebook,): "--format is needed: md, html, txt",
         (notebook, "--format", "pdf"): "--format pdf: there are: html, md, txt",
@@ -720,7 +755,8 @@ def test_wrong_usage(notebook, found, rows, tmp_path, capsys, monkeypatch):
         ("gone.json", "--format", "txt"): "gone.json: no such file",
         ("gone.parquet", "--format", "txt"): "gone.parquet: no such file",
         ("gone-*.parquet", "--format", "txt"): "no such file",
-        (tmp_path, "--format", "txt"): "that is a folder",
+        (tmp_path, "--format", "txt"): "that is a folder; name a file",
+        (batch_, "--format", "txt"): f"that is a folder; name {batch_ / 'results.parquet'}",
     }.items():
         assert line in refused(capsys, *words), words
     assert not list(tmp_path.glob("*.txt")) and not list(tmp_path.glob("*.html"))

@@ -12,7 +12,7 @@ import jupytext
 import pytest
 import yaml
 
-from workbench import batch
+from workbench import batch, charts, costs, provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "workbench"
@@ -172,6 +172,33 @@ def test_notebook_is_paired_and_clean(name):
     assert book.metadata.jupytext.formats == "ipynb,py:percent"
     for cell in json.loads(path.read_text())["cells"]:
         assert not cell.get("outputs") and cell.get("execution_count") is None, "run `make notebooks`"
+
+
+@pytest.mark.parametrize("name", batch.notebook_names())
+def test_notebook_asks_first_and_ends_with_what_it_found(name):
+    cells = [cell.source for cell in jupytext.read(batch.find_notebook(name)).cells]
+    assert re.match(r"# .+\n\n\*\*(The claims?|What it asks)\b", cells[0])
+    assert any("## What it found" in source for source in cells[-2:]), "the last words, below such a heading"
+
+
+def test_the_readme_names_every_notebook():
+    named = re.findall(r"^\| `(\d\d_\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert named == batch.notebook_names()
+
+
+def test_the_figure_of_the_readme_is_made_with_the_cost_table_of_now():
+    made_by = charts.read_provenance(ROOT / "docs" / "golden_race_outcomes.png")
+    now = provenance.provenance(costs=costs.DEFAULT)
+    assert made_by["costs"] == now["costs"], "copy figures/golden_race_outcomes.png"
+
+
+def test_how_to_cite_follows_pyproject():
+    told = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (told["cff-version"], told["type"], told["message"] != "") == ("1.2.0", "software", True)
+    assert (told["version"], told["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert (told["abstract"], told["authors"]) == (PROJECT["description"], PROJECT["authors"])
+    bibtex = (ROOT / "README.md").read_text().split("```bibtex\n")[1].split("```")[0]
+    assert f"version = {{{PROJECT['version']}}}" in bibtex and PROJECT["authors"][0]["name"] in bibtex
 
 
 @pytest.mark.parametrize("name", batch.notebook_names())

@@ -224,6 +224,11 @@ def caption(kind: str, costs: Any = None, text: str = "") -> str:
     -------
     str
         Fit for the ``caption`` of every helper.
+
+    Raises
+    ------
+    ValueError
+        Another kind.
     """
     if kind not in ("model", "measured"):
         raise ValueError(f"a caption says 'model' or 'measured', not {kind!r}")
@@ -257,6 +262,11 @@ def styles(designs: Iterable[str]) -> dict[str, Style]:
         In the order in which they are drawn. A tracker of `STYLES` is the same in all figures, and so is a
         design in parts by its tracker, unless the figure holds two with that tracker; others get a style by a
         hash of their name, in a colour that the figure does not have yet.
+
+    Raises
+    ------
+    ValueError
+        There are not so many styles.
     """
     names = sorted(dict.fromkeys(designs), key=_order)
     done = {name: STYLES[name] for name in names if name in STYLES}

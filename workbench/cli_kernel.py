@@ -20,7 +20,7 @@ def add_kernel(add: Add) -> None:
 
 def _add_vma(under: Add) -> None:
     summary = "run random mmap, mprotect, mlock, madvise, mremap and fork calls in the VMA model and on this kernel"
-    more = " Each sequence runs in a child process, on memory and files of its own. Exit status 1: something differs."
+    more = "\nEach sequence runs in a child process, on memory and files of its own.\nExit status 1: something differs."
     parser = under("vma", summary, _vma, "workbench kernel vma --ops 100000 --seed 7", more)
     parser.add_argument("--ops", type=whole_number, default=100_000, metavar="N",
                         help="operations to compare (default: 100000)")  # fmt: skip
@@ -125,7 +125,7 @@ def _percent(row: dict) -> str:
 
 def _add_churn(under: Add) -> None:
     summary = "count the places in a kernel's sources that each tracker makes one touch"
-    more = " Sources are parsed, not searched by line; nothing is compiled or preprocessed."
+    more = "\nSources are parsed, not searched by line; nothing is compiled or preprocessed."
     parser = under(
         "churn", summary, _churn, "workbench kernel churn linux-source-6.1 --grep --out places.parquet", more
     )

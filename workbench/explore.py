@@ -104,7 +104,13 @@ def run_search(
     reduce: bool = False,
     search: engine.Search | None = None,
 ) -> Found:
-    """Search a small world, giving the search room as it asks for it."""
+    """Search a small world, giving the search room as it asks for it.
+
+    Raises
+    ------
+    UsageError
+        A count does not fit into a packed state, or a tracker keeps ranges that it may not have.
+    """
     search = search or new_search(small, max_states, reduce)
     run = driver(small.tracker.__class__)
     while True:
@@ -403,6 +409,11 @@ def random_walks(scenario: str, design: str = "v4.17", *, walks: int, seed: int 
     -------
     Verdict
         ``reachable`` with the shortest walk that showed it, up to that step; ``unknown`` for the others.
+
+    Raises
+    ------
+    UsageError
+        No walks, or no such scenario, design or parameter.
     """
     if walks < 1:
         raise UsageError(f"walks={walks}: it has to be at least 1")

@@ -119,7 +119,9 @@ def _kind(what: str) -> str:
         return NOTEBOOK
     path = Path(what)
     if path.is_dir():
-        raise UsageError(f"{what}: that is a folder; name a file, or a notebook of `workbench list notebooks`")
+        of_batch = path / "results.parquet"
+        right = of_batch if of_batch.is_file() else "a file, or a notebook of `workbench list notebooks`"
+        raise UsageError(f"{what}: that is a folder; name {right}")
     if path.exists():
         return _kind_of_file(path)
     if "*" in what or path.suffix == ".parquet":
@@ -211,19 +213,26 @@ def _written_up(
 ) -> Report:
     from_notebook.check_executed(book)
     return from_notebook.report(
-        book, known, _command(book, wanted, known), folders=folders, columns=wanted.columns or 2, code=wanted.code
+        book,
+        known,
+        lambda costs: _command(book, wanted, known, costs),
+        folders=folders,
+        columns=wanted.columns or 2,
+        code=wanted.code,
     )
 
 
-def _command(book: from_notebook.Notebook, wanted: Wanted, known: Mapping[str, Any]) -> Command:
+def _command(book: from_notebook.Notebook, wanted: Wanted, known: Mapping[str, Any], costs: str) -> Command:
     """What makes the report again: one command for a notebook of the package, which is run for it if need be."""
     name = book.path.stem
     changed = {n: v for n, v in book.injected.items() if n in known and v != known[n].default}
     set_to = [f"{n}={_as_typed(v)}" for n, v in changed.items() if n != from_notebook.ELSEWHERE]
     parameters = ["-p", *set_to] if set_to else []
-    if name in batch.notebook_names():
+    ours = name in batch.notebook_names()
+    if ours and not costs:
         return Command((("workbench", "export", name, *wanted.words(), *parameters),))
-    run = ("workbench", "run", f"{name}.ipynb", *parameters, "--out", "figures")
+    table = ["--costs", costs] if costs else []
+    run = ("workbench", "run", name if ours else f"{name}.ipynb", *parameters, *table, "--out", "figures")
     return Command((run, ("workbench", "export", f"figures/notebooks/{name}.ipynb", *wanted.words())))
 
 

@@ -77,7 +77,13 @@ def add_costs(parser: Parser) -> None:
 
 
 def prepare_file(path: Path) -> None:
-    """Make the folder of ``--out FILE``, and see that it can be written to, before what goes there takes its time."""
+    """Make the folder of ``--out FILE``, and see that it can be written to, before what goes there takes its time.
+
+    Raises
+    ------
+    UsageError
+        It is a folder, or in one that can't be made or written to.
+    """
     if path.is_dir():
         raise UsageError(f"--out {path}: that is a folder; name a file in it")
     try:
@@ -111,7 +117,13 @@ def _finite(value: Any) -> Any:
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
-    """Read the ``name=value`` of ``--set``."""
+    """Read the ``name=value`` of ``--set``.
+
+    Raises
+    ------
+    UsageError
+        One without ``=``, or a name that is given twice.
+    """
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -127,6 +127,11 @@ def ext4_file(pages: int) -> Iterator[int]:
     """Open a file without a name on ext4, of so many pages, written; yields its descriptor.
 
     It is in the folder for temporary files or in the current one, and gone when it is closed, whatever happens.
+
+    Raises
+    ------
+    Unavailable
+        None of them is on ext4.
     """
     for folder in (os.environ.get("TMPDIR", "/tmp"), "/var/tmp", "."):
         with suppress(OSError):
@@ -224,7 +229,13 @@ def vmsplice(scale: Scale) -> Found:
 
 
 def atomic(scale: Scale) -> Found:
-    """One locked addition to a word in the nearest cache; only where numba compiles."""
+    """One locked addition to a word in the nearest cache.
+
+    Raises
+    ------
+    Unavailable
+        It is not compiled.
+    """
     if not JIT_ENABLED:
         raise Unavailable("needs compiled code: NUMBA_DISABLE_JIT is set")
     calls = Calls()
@@ -339,7 +350,13 @@ def fork(scale: Scale) -> Found:
 
 
 def pinned_fork(scale: Scale) -> Found:
-    """The same of pinned pages, which are copied."""
+    """The same of pinned pages, which are copied.
+
+    Raises
+    ------
+    Unavailable
+        So many pages may not be registered.
+    """
     repeats = max(scale.repeats // 10, 2)
     bare = _forks(repeats)
     with memory(scale.fork_pages) as address, _ring() as ring:

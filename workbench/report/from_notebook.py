@@ -6,7 +6,7 @@ Nothing of the file is run. Its HTML is read for tables only.
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from workbench.errors import UsageError
 from workbench.report import Block, Heading, Picture, Prose, Report, Table, Verbatim, cleaned, pictures, table
 from workbench.report import figures as figure_files
 from workbench.report.frames import tables
-from workbench.report.made_by import provenance
+from workbench.report.made_by import cost_file, provenance
 
 # Where a run leaves its figures says nothing of what is in them.
 ELSEWHERE = "figures_dir"
@@ -123,7 +123,7 @@ def check_executed(book: Notebook) -> None:
 def report(
     book: Notebook,
     parameters: Mapping[str, Any],
-    command: Block,
+    command: Callable[[str], Block],
     *,
     folders: tuple[Path, ...],
     columns: int = 2,
@@ -137,8 +137,8 @@ def report(
         One that was executed (`check_executed`).
     parameters : mapping
         What `batch.read_parameters` says of it: name -> default, type, help.
-    command : Block
-        What makes the report again.
+    command : callable
+        What makes the report again, for the name of a file with a cost table; an empty one is the package's own.
     folders : tuple of Path
         Where `charts.save` may have left its figures; they are recognised by their pixels.
     columns : int, optional
@@ -153,8 +153,9 @@ def report(
         blocks += _blocks(cell, number, files, columns, code)
     end: list[Block] = [*_parameters(book, parameters)]
     body = Report(title, tuple(blocks))
-    end += provenance(pictures(body), {"python": book.python})
-    return Report(title, (*blocks, *end, Heading("To make this again"), command))
+    made = pictures(body)
+    end += provenance(made, {"python": book.python})
+    return Report(title, (*blocks, *end, Heading("To make this again"), command(cost_file(made))))
 
 
 def _headed(book: Notebook) -> tuple[str, tuple[Cell, ...]]:

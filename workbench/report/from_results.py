@@ -190,6 +190,7 @@ def _hazards(frame: pd.DataFrame) -> Iterator[Block]:
 
 def _provenance(frame: pd.DataFrame) -> Iterator[Block]:
     names = {"version": "package_version", "source_hash": "source_hash", "git_commit": "git_commit", "seed": "seed",
-             "costs": "cost_table", "trace_sha256": "trace_sha256", "tracker_sha256": "tracker_sha256"}  # fmt: skip
+             "costs": "cost_table"}  # fmt: skip
+    names |= {name: name for name in ("cost_table_sha256", "trace_sha256", "tracker_sha256")}
     told: Mapping[str, str] = {name: distinct(frame[column]) for name, column in names.items() if column in frame}
     yield from provenance((), told)

@@ -199,16 +199,21 @@ def _drawn(found: Verdict, name: str, hazard: HazardVerdict, columns: int) -> Pi
 
 
 def _search(found: Verdict) -> tuple[str, ...]:
-    """The search, as a command; the limits that it may have stopped at are not told by its result."""
+    """The search, as a command, with the limit that it stopped at; only unknown hazards tell that."""
     usual = getattr(SCENARIOS.get(found.scenario), "SMALL", {})
     words = ["workbench", "explore", found.scenario, "--design", found.design]
     words += settings(found.scenario, found.parameters, _small(found.scenario) | usual)
     if not found.states:
-        walks = next(
-            (m[1] for h in found.hazards.values() if (m := re.search(r"in (\d+) random walks", h.reason))), "1"
-        )
+        walks = _told(found, r"in (\d+) random walks") or "1"
         return (*words, "--walks", walks, "--seed", str(found.provenance.get("seed")), "--json")
+    for option, told in (("--max-states", r"stopped at (\d+) states"), ("--memory-mib", r"stopped at (\d+) MiB")):
+        words += [option, limit] if (limit := _told(found, told)) else []
     return (*words, *["--reduce"] * found.reduced, "--json")
+
+
+def _told(found: Verdict, pattern: str) -> str:
+    """What the reason of some verdict says by a pattern; empty if none does."""
+    return next((m[1] for h in found.hazards.values() if (m := re.search(pattern, h.reason))), "")
 
 
 def _small(scenario: str) -> dict[str, Any]:

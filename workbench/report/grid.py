@@ -1,6 +1,6 @@
 """Runs as points of a grid: what differs between them, what to draw against what, and how to make them again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,10 +165,10 @@ def made_again(frame: pd.DataFrame, stem: str) -> list[tuple[str, ...]]:
     stem : str
         Name of the file, without suffix. Several commands write a file each: ``stem-1.parquet``.
     """
-    groups: dict[tuple[str, str, int], list[str]] = {}
-    sets: dict[tuple[str, str, int], dict[str, Any]] = {}
+    groups: dict[tuple[str, str, int, str], list[str]] = {}
+    sets: dict[tuple[str, str, int, str], dict[str, Any]] = {}
     for row in frame.to_dict("records"):
-        key = row["scenario"], row["parameters"], int(row["seed"])
+        key = row["scenario"], row["parameters"], int(row["seed"]), _cost_file(row)
         groups.setdefault(key, []).append(row["design"])
         sets[key] = row["set"]
     commands = []
@@ -176,5 +176,13 @@ def made_again(frame: pd.DataFrame, stem: str) -> list[tuple[str, ...]]:
         chosen = [word for text in dict.fromkeys(texts) for word in ("--design", text)]
         number = f"-{k:0{len(str(len(groups)))}}" * (len(groups) > 1)
         words = ["workbench", "simulate", key[0], *chosen, *settings(key[0], sets[key])]
+        words += ["--costs", key[3]] if key[3] else []
         commands.append((*words, "--seed", str(key[2]), "--out", f"{stem}{number}.parquet"))
     return commands
+
+
+def _cost_file(row: Mapping[Any, Any]) -> str:
+    """The file of a run's cost table, after the table's name, since a row has no more of it; the default's is none."""
+    if not isinstance(row.get("cost_table_sha256"), str):
+        return ""
+    return f"{str(row['cost_table']).partition(' (')[0]}.json"

@@ -20,6 +20,7 @@ NAMES = {
     "design": "design",
     "seed": "seed",
     "costs": "cost table",
+    "cost_table_sha256": "sha256 of its file",
     "trace_sha256": "sha256 of the trace",
     "tracker_sha256": "sha256 of the tracker's file",
 }
@@ -65,8 +66,15 @@ def _figure(number: int, figure: Picture) -> str:
 def written(name: str, value: Any) -> str:
     """A value as it stands in a report."""
     if name == "costs" and isinstance(value, Mapping):
-        return f"{value.get('name')} ({value.get('provenance')})"
+        file = f", sha256 {value['sha256']}" if value.get("sha256") else ""
+        return f"{value.get('name')} ({value.get('provenance')}){file}"
     return str(value)
+
+
+def cost_file(figures: Iterable[Picture]) -> str:
+    """The file of the cost table that figures were made with, after the table's name; empty: the package's own."""
+    tables = (figure.made_by.get("costs") for figure in figures)
+    return next((f"{t.get('name')}.json" for t in tables if isinstance(t, Mapping) and t.get("sha256")), "")
 
 
 def distinct(values: Iterable[Any]) -> str:

@@ -309,7 +309,13 @@ def _flip(bench: Bench, live: Live, address: int, references: int, again: bool =
 
 
 def large_folios(bench: Bench) -> None:
-    """Pins of a transparent huge page are counted by base pages; io_uring keeps one per folio."""
+    """Pins of a transparent huge page are counted by base pages; io_uring keeps one per folio.
+
+    Raises
+    ------
+    Unavailable
+        There are no transparent huge pages here.
+    """
     with _live(bench, anons=0) as live:
         memory = Memory(2 * _THP)
         try:
