@@ -18,7 +18,7 @@ rows, but in walks that are long or many: those may go from link to link, by `fi
 
 import numpy as np
 
-from workbench.accelerate import WORD, allocating_jit, at, at_word, inline, jit
+from workbench.accelerate import WORD, allocating_jit, at, at_word, inline, jit, prefetch_word
 from workbench.mm.registers import RB_ROTATIONS, RB_VISITED
 
 NODE = np.dtype(
@@ -349,6 +349,7 @@ def _subtree_search(node, sys, n, start, last, visited):
     """
     while True:
         left = _left(node, n)
+        prefetch_word(node, _right(node, n))  # else it would be fetched only after the left one has told where to go
         if left != 0 and start <= _subtree_last(node, left):
             n = left
             visited += 1
