@@ -18,6 +18,7 @@ import numpy as np
 from numba.core import types
 from numba.core.cgutils import ir, voidptr_t
 from numba.extending import intrinsic
+from workbench.parts import *
 
 PACKAGE = Path(__file__).parent
 KEEP_FOLDERS = 4  # caches of the last few versions of the sources; older ones are removed
@@ -72,22 +73,30 @@ _not_kept = numba.njit(**_NO_COUNTS)
 
 def jit(function: Callable[..., Any]) -> Any:
     """Compile a function that no tracker passes through; once, and on disk, if it is the package's."""
-    return (_kept if function.__module__.startswith("workbench.") else _not_kept)(function)
+    return _part(function.__module__.startswith("workbench."))(function)
 
 
 # The same for functions that allocate: checks, not simulation.
 allocating_jit = numba.njit(cache=True)
 # Small accessors.
-inline = numba.njit(forceinline=True, **_NO_COUNTS)
+def _part(keep=False, **options):
+    def make(function):
+        if not JIT_ENABLED:
+            return function
+        part = PartDispatcher(function, targetoptions={"nopython": True, "boundscheck": None, **_NO_COUNTS, **options}, pipeline_class=PartCompiler)
+        part.whole = numba.njit(cache=keep, pipeline_class=WholeCompiler, **_NO_COUNTS)(function)
+        return part
+    return make
+inline = _part(forceinline=True)
 # Functions that take the tracker: they compile into the driver that is specialised for it. Inlined, since passing a
 # world of arrays on from function to function takes longer than most steps.
-step = numba.njit(forceinline=True, **_NO_COUNTS)
+step = _part()
 # The same where a function is too long, or too seldom run, to be inlined: what is inlined takes long to compile.
-routine = numba.njit(**_NO_COUNTS)
+routine = _part()
 # The driver for one of the package's own trackers; and one that is not kept, for classes that other processes can't
 # import: the cache's index would name them.
-driver = _kept
-driver_uncached = _not_kept
+driver = numba.njit(cache=True, pipeline_class=WholeCompiler, **_NO_COUNTS)
+driver_uncached = numba.njit(pipeline_class=WholeCompiler, **_NO_COUNTS)
 
 
 def driver_aside(function: Callable[..., Any], name: str) -> Any:

@@ -25,6 +25,7 @@ from workbench.mm.world import (
     WAITING,
     tally,
 )
+from workbench.pointed import pointed
 from workbench.steps import run_step, spinlock_of
 from workbench.trackers.protocol import bytes_in_use
 
@@ -534,6 +535,7 @@ def run(tracker, world, clock):
     int
         `FINISHED`, or `NEED_DRAWS`, `NEED_PLAN`, `LOG_FULL`; after these, call again once there is room.
     """
+    world, clock = pointed(world), pointed(clock)
     sys, cells = world.sys, clock.cells
     margin = len(clock.cpu) + 1
     while True:

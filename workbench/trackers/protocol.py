@@ -33,6 +33,7 @@ from functools import wraps
 from typing import Any
 
 from numba.extending import overload
+from workbench.parts import PartCompiler
 
 NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER = range(5)
 LOCK_NONE, LOCK_ZONE, LOCK_OWN, LOCK_PAGE = range(4)
@@ -175,51 +176,51 @@ OPERATIONS = tuple(_table)
 
 
 # With the JIT on, numba resolves each call while it compiles; it compares the arguments' names.
-@overload(pin)
+@overload(pin, jit_options={'nopython':True,'_nrt':False,'pipeline_class':PartCompiler})
 def _pin(tracker, world, page):
     return implementation("pin", tracker.instance_class)
 
 
-@overload(unpin)
+@overload(unpin, jit_options={'nopython':True,'_nrt':False,'pipeline_class':PartCompiler})
 def _unpin(tracker, world, page, handle):
     return implementation("unpin", tracker.instance_class)
 
 
-@overload(pin_range)
+@overload(pin_range, jit_options={'nopython':True,'_nrt':False,'pipeline_class':PartCompiler})
 def _pin_range(tracker, world, inode, start, n):
     return implementation("pin_range", tracker.instance_class)
 
 
-@overload(unpin_range)
+@overload(unpin_range, jit_options={'nopython':True,'_nrt':False,'pipeline_class':PartCompiler})
 def _unpin_range(tracker, world, inode, start, n, handle):
     return implementation("unpin_range", tracker.instance_class)
 
 
-@overload(forget_range)
+@overload(forget_range, jit_options={'nopython':True,'_nrt':False,'pipeline_class':PartCompiler})
 def _forget_range(tracker, world, inode, first, last, handle):
     return implementation("forget_range", tracker.instance_class)
 
 
-@overload(is_pinned)
+@overload(is_pinned, jit_options={'nopython':True,'_nrt':False,'pipeline_class':PartCompiler})
 def _is_pinned(tracker, world, page):
     return implementation("is_pinned", tracker.instance_class)
 
 
-@overload(is_pinned_by_walk)
+@overload(is_pinned_by_walk, jit_options={'nopython':True,'_nrt':False,'pipeline_class':PartCompiler})
 def _is_pinned_by_walk(tracker, world, page, mappings):
     return implementation("is_pinned_by_walk", tracker.instance_class)
 
 
-@overload(pinned_in_range)
+@overload(pinned_in_range, jit_options={'nopython':True,'_nrt':False,'pipeline_class':PartCompiler})
 def _pinned_in_range(tracker, world, inode, start, n):
     return implementation("pinned_in_range", tracker.instance_class)
 
 
-@overload(bytes_in_use)
+@overload(bytes_in_use, jit_options={'nopython':True,'_nrt':False,'pipeline_class':PartCompiler})
 def _bytes_in_use(tracker, world):
     return implementation("bytes_in_use", tracker.instance_class)
 
 
-@overload(page_freed)
+@overload(page_freed, jit_options={'nopython':True,'_nrt':False,'pipeline_class':PartCompiler})
 def _page_freed(tracker, world, page):
     return implementation("page_freed", tracker.instance_class)
