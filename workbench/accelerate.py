@@ -18,7 +18,8 @@ import numpy as np
 from numba.core import types
 from numba.core.cgutils import ir, voidptr_t
 from numba.extending import intrinsic
-from workbench.parts import *
+
+from workbench.parts import part, whole
 
 PACKAGE = Path(__file__).parent
 KEEP_FOLDERS = 4  # caches of the last few versions of the sources; older ones are removed
@@ -65,38 +66,36 @@ JIT_ENABLED = not numba.config.DISABLE_JIT
 
 # What runs in a simulation gets every array from its caller and allocates none. So it needs no reference counts, which
 # numba would otherwise keep for each array at each call: without them the driver runs more than ten times as fast.
-_NO_COUNTS = {"_nrt": False}
-
-_kept = numba.njit(cache=True, **_NO_COUNTS)
-_not_kept = numba.njit(**_NO_COUNTS)
+NO_COUNTS = {"_nrt": False}
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile a function that no tracker passes through; once, and on disk, if it is the package's."""
-    return _part(function.__module__.startswith("workbench."))(function)
+    """Compile a function; for Python too, and then kept on disk if it is the package's."""
+    return part(function, function.__module__.startswith("workbench."), **NO_COUNTS)
 
 
-# The same for functions that allocate: checks, not simulation.
+def inline(function: Callable[..., Any]) -> Any:
+    """Compile a small accessor, inlined wherever it is called."""
+    return part(function, False, forceinline=True, **NO_COUNTS)
+
+
+def step(function: Callable[..., Any]) -> Any:
+    """Compile a function that takes a tracker: in the driver that is specialised for the tracker's class."""
+    return part(function, False, **NO_COUNTS)
+
+
+def driver(function: Callable[..., Any]) -> Any:
+    """Compile what Python calls for one of the package's own trackers."""
+    return whole(function, True, **NO_COUNTS)
+
+
+def driver_uncached(function: Callable[..., Any]) -> Any:
+    """Compile the same for classes that other processes can't import: the cache's index would name them."""
+    return whole(function, False, **NO_COUNTS)
+
+
+# For functions that allocate: checks, not simulation.
 allocating_jit = numba.njit(cache=True)
-# Small accessors.
-def _part(keep=False, **options):
-    def make(function):
-        if not JIT_ENABLED:
-            return function
-        part = PartDispatcher(function, targetoptions={"nopython": True, "boundscheck": None, **_NO_COUNTS, **options}, pipeline_class=PartCompiler)
-        part.whole = numba.njit(cache=keep, pipeline_class=WholeCompiler, **_NO_COUNTS)(function)
-        return part
-    return make
-inline = _part(forceinline=True)
-# Functions that take the tracker: they compile into the driver that is specialised for it. Inlined, since passing a
-# world of arrays on from function to function takes longer than most steps.
-step = _part()
-# The same where a function is too long, or too seldom run, to be inlined: what is inlined takes long to compile.
-routine = _part()
-# The driver for one of the package's own trackers; and one that is not kept, for classes that other processes can't
-# import: the cache's index would name them.
-driver = numba.njit(cache=True, pipeline_class=WholeCompiler, **_NO_COUNTS)
-driver_uncached = numba.njit(pipeline_class=WholeCompiler, **_NO_COUNTS)
 
 
 def driver_aside(function: Callable[..., Any], name: str) -> Any:

@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models, register_default
+from numba.core.errors import TypingError
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AttributeTemplate
 from numba.extending import infer_getattr, intrinsic, lower_getattr_generic
@@ -34,7 +35,7 @@ class Pointed(types.Type):
         self.fields = fields
         # A short name: it is part of the name of every function that takes it.
         digest = hashlib.sha256(str(fields).encode()).hexdigest()[:12]
-        super().__init__(name=f"Pointed_{fields.instance_class.__name__}_{digest}")
+        super().__init__(name=f"{fields.instance_class.__name__}_{digest}")
 
 
 @register_default(Pointed)
@@ -62,9 +63,11 @@ def _words(kind: types.Type) -> int:
 
 
 def _check(kind: types.Type) -> None:
-    whole = isinstance(kind, types.Integer) and kind.bitwidth == 64
-    if not (whole or isinstance(kind, types.Array)):
-        raise TypeError(f"pointed: a field of type {kind}; arrays, 64-bit integers, and named tuples of these are taken")
+    if isinstance(kind, types.BaseNamedTuple):
+        for field in kind:
+            _check(field)
+    elif not (isinstance(kind, types.Array) or (isinstance(kind, types.Integer) and kind.bitwidth == 64)):
+        raise TypingError(f"pointed takes arrays, 64-bit integers, and named tuples of these; not a field of {kind}")
 
 
 def _store(context: Any, builder: Any, kind: types.Type, value: Any, words: Any, first: int) -> None:
@@ -74,7 +77,6 @@ def _store(context: Any, builder: Any, kind: types.Type, value: Any, words: Any,
             _store(context, builder, field, builder.extract_value(value, i), words, first)
             first += _words(field)
         return
-    _check(kind)
     told = [value]
     if isinstance(kind, types.Array):
         array = context.make_array(kind)(context, builder, value)
@@ -131,6 +133,7 @@ def _get(context: Any, builder: Any, kind: Pointed, words: Any, name: str) -> An
 def _pointed(_context: Any, fields: types.BaseNamedTuple) -> Any:
     if not isinstance(fields, types.BaseNamedTuple):
         return None
+    _check(fields)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         words = cgutils.alloca_once(builder, _WORD, size=_words(fields))
