@@ -190,3 +190,25 @@ def prefetch(array, index):
     """
     if JIT_ENABLED:
         _prefetch(array, index)
+
+
+@intrinsic
+def _ctlz(_context, word):
+    def generate(_context, builder, _signature, arguments):
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), generate
+
+
+@inline
+def bit_length(value):
+    """Bits that it takes to write a number down; 0 of 0.
+
+    Parameters
+    ----------
+    value : int
+        Never negative.
+    """
+    if JIT_ENABLED:
+        return 64 - _ctlz(np.int64(value))
+    return int(value).bit_length()
