@@ -559,7 +559,7 @@ def _histogram(world: World, which: int) -> pd.DataFrame:
 def _stale_pages(tracker: Any, world: World) -> int:
     """Pages that the tracker calls pinned though no true pin is left, once everything has come to rest."""
     aside = world._replace(sys=world.sys.copy())  # what is asked here is not the simulation's to count
-    count = user_tracker.guarded(driver_for(count_stale, type(tracker)), type(tracker))
+    count = user_tracker.guarded(driver_for(count_stale, tracker.__class__), type(tracker))
     return int(count(tracker, aside))
 
 
