@@ -1,88 +1,179 @@
-"""Speed of the interval tree beside a naive list: ``python -m benchmarks.bench_interval_tree``.
+"""The interval tree beside the same algorithm in C, and beside four packages.
 
-Prints nanoseconds for a remove with an insert, and for a look-up of one page with all that overlap it; the
-file has as many pages as there are live nodes, and each covers 4 pages. Best of three, compilation apart.
+    python -m benchmarks.bench_interval_tree [--quick]
+
+What is done is told in `benchmarks.tree_pair`. Both trees have the same links, colours and counters before anything is
+timed, and after it. The packages are called from Python, which is the only way to call them; ours runs in a compiled
+loop. Where a package is for sets that don't change, and sorts them, our tree is built in order of start too.
 """
 
-import time
+import sys
+from typing import Any, NamedTuple
 
-import numpy as np
+from benchmarks.measure import Skipped, best_of
+from benchmarks.peers import interval_packages as packages
+from benchmarks.tree_pair import COUNTED, COVERED, InC, Ours, check_queries, check_trees, new_case
+from workbench.tables import text_table
 
-from tests import naive_tree as naive
-from workbench.accelerate import jit
-from workbench.mm import interval_tree as tree
+SIZES, QUICK_SIZES = (100, 1000, 10**4, 10**5, 10**6), (100, 1000, 10**4)
+OPERATIONS, QUICK_OPERATIONS = 200_000, 50_000
+PLAIN_SIZES = SIZES[:-1]  # a million nodes take a package in Python minutes
+PLAIN_OPERATIONS = 20_000
+REPEATS = {10**6: 3}
 
-OPERATIONS = 200_000
-LENGTH = 4  # pages
-
-
-@jit
-def fill(node, sys, rows, starts, use_tree):
-    """Empty the tree, then insert ``len(rows)`` nodes, into the tree or into the list ``rows``."""
-    node[naive.ROOT]["rb_left"] = node[naive.ROOT]["rb_right"] = 0
-    tree.free_list_init(node, naive.FIRST)
-    for i in range(len(rows)):
-        n = tree.alloc(node)
-        node[n]["start"], node[n]["last"] = starts[i], starts[i] + LENGTH - 1
-        if use_tree:
-            tree.insert(node, sys, naive.ROOT, n)
-        else:
-            naive.list_insert(rows, i, node, n)
+GOALS = {"build": "ratio <= 1.1", "stab": "ratio <= 1.2", "count": "ratio <= 1.1", "move": "ratio <= 1.2"}
+NAMES = {"build": "build", "stab": "stab by iterator", "count": "count by walk", "move": "erase + insert"}
 
 
-@jit
-def churn(node, sys, rows, starts, use_tree):
-    """Move a node for each element of ``starts``."""
-    for i in range(len(starts)):
-        n = naive.FIRST + i * 7919 % len(rows)
-        if use_tree:
-            tree.remove(node, sys, naive.ROOT, n)
-        else:
-            naive.list_remove(rows, len(rows), n)
-        node[n]["start"], node[n]["last"] = starts[i], starts[i] + LENGTH - 1
-        if use_tree:
-            tree.insert(node, sys, naive.ROOT, n)
-        else:
-            naive.list_insert(rows, len(rows) - 1, node, n)
+class Measured(NamedTuple):
+    """Nanoseconds per node or query, of ours and of a peer."""
+
+    peer: str
+    operation: str
+    size: int
+    ours: float
+    theirs: float
 
 
-@jit
-def look(node, sys, rows, starts, use_tree):
-    """Look up one page for each element of ``starts``."""
-    found = np.zeros(len(rows), np.int64)
-    for start in starts:
-        if use_tree:
-            naive.tree_look(node, sys, start, start, found)
-        else:
-            naive.list_look(rows, len(rows), node, start, start, found)
+def against_c(size: int, operations: int) -> list[Measured]:
+    """All four operations.
+
+    Raises
+    ------
+    Skipped
+        There is no gcc.
+    """
+    case = new_case(size, operations)
+    ours, theirs = Ours(case), InC(case)
+    for both in (ours, theirs):
+        both.build()
+        both.move()
+    check_trees(ours, theirs)
+    check_queries(ours, theirs, ("stab", "count"))
+    found = [measure("C", name, ours, theirs, REPEATS.get(size, 9)) for name in GOALS]
+    check_trees(ours, theirs)
+    return found
 
 
-def nanoseconds(work, size, operations, use_tree):
-    """Best of three runs of ``work`` on ``size`` live nodes, per operation."""
-    starts = np.random.default_rng(1).integers(0, size, operations)
-    best = np.inf
-    for _ in range(3):
-        node = np.zeros(naive.FIRST + size, tree.NODE)
-        sys = np.zeros(2, np.int64)
-        rows = np.zeros(size, np.int64)
-        fill(node, sys, rows, np.random.default_rng(2).integers(0, size, size), use_tree)
-        begin = time.perf_counter()
-        work(node, sys, rows, starts, use_tree)
-        best = min(best, time.perf_counter() - begin)
-    return best / operations * 1e9
+def against_package(peer: str, size: int, operations: int) -> list[Measured]:
+    """Build, stab, count and move, or count alone for a package whose sets don't change.
+
+    Raises
+    ------
+    Skipped
+        It is not installed.
+    """
+    made = packages.PEERS[peer]
+    changes = hasattr(made, "move")
+    case = new_case(size, min(operations, PLAIN_OPERATIONS) if changes else operations, ordered=not changes)
+    ours, theirs = Ours(case), made(case, COVERED, COUNTED)
+    ours.build()
+    theirs.build()
+    check_queries(ours, theirs, ("stab", "count") if changes else ("count",))
+    if not changes:
+        return [measure(peer, "count", ours, theirs, 5)]
+    ours.move()
+    theirs.move()
+    check_queries(ours, theirs, ("stab", "count"))
+    return [measure(peer, name, ours, theirs, 2) for name in ("stab", "count", "move", "build")]
 
 
-def main():
-    """Print the table."""
-    print(f"{'live nodes':>10} {'operation':>14} {'tree [ns]':>10} {'list [ns]':>10}")
-    for work, name in ((churn, "remove+insert"), (look, "look-up")):
-        nanoseconds(work, 1, 1, True)  # compiles
-        for size in (10, 100, 1000, 10_000):
-            ours = nanoseconds(work, size, OPERATIONS, True)
-            list_operations = max(OPERATIONS // size, 10)
-            theirs = nanoseconds(work, size, list_operations, False)
-            print(f"{size:>10} {name:>14} {ours:>10.0f} {theirs:>10.0f}")
+def measure(peer: str, operation: str, ours: Any, theirs: Any, repeats: int) -> Measured:
+    """Time one operation of both, in turns."""
+    times = best_of(repeats, getattr(ours, operation), getattr(theirs, operation))
+    each = ours.case.each(operation)
+    return Measured(peer, operation, ours.case.size, *(1e9 * t / each for t in times))
+
+
+def measured(quick: bool) -> tuple[list[Measured], dict[str, str]]:
+    """Measure everything; the peers that are not installed, with what is needed."""
+    operations = QUICK_OPERATIONS if quick else OPERATIONS
+    found: list[Measured] = []
+    missing = {}
+    for peer in ("C", *packages.PEERS):
+        sizes = QUICK_SIZES if quick else PLAIN_SIZES if hasattr(packages.PEERS.get(peer), "move") else SIZES
+        try:
+            for size in sizes:
+                found += against_c(size, operations) if peer == "C" else against_package(peer, size, operations)
+        except Skipped as needs:
+            missing[peer] = str(needs)
+    return found, missing
+
+
+def goal_of(peer: str, operation: str) -> str:
+    """Goal of a row of the table; of packages in Python how many times as long they take."""
+    if peer == "C":
+        return GOALS[operation]
+    return {"intervaltree": "ratio >= 50", "superintervals": "ratio <= 3"}.get(peer, "")
+
+
+def rows(quick: bool = False) -> list[dict[str, Any]]:
+    """Give a row per peer and operation: at the size where we do worst.
+
+    Parameters
+    ----------
+    quick : bool
+        Up to 10,000 nodes, and fewer queries.
+    """
+    found, missing = measured(quick)
+    return [row_of(peer, op, found, missing) for peer in ("C", *packages.PEERS) for op in operations_of(peer)]
+
+
+def operations_of(peer: str) -> list[str]:
+    """What is measured beside a peer."""
+    return [name for name in GOALS if peer == "C" or name == "count" or hasattr(packages.PEERS[peer], "move")]
+
+
+def row_of(peer: str, operation: str, found: list[Measured], missing: dict[str, str]) -> dict[str, Any]:
+    """Give one row; the note has the ratio at every size."""
+    goal = goal_of(peer, operation)
+    times = hasattr(packages.PEERS.get(peer), "move")  # theirs to ours: how many times as long they take
+    row: dict[str, Any] = {
+        "name": f"interval-tree/{operation}-{peer.lower()}",
+        "what": f"interval tree, {NAMES[operation]}, against {'C (gcc -O2)' if peer == 'C' else peer}",
+        "ours": None,
+        "peer": None,
+        "ratio": None,
+        "goal": goal,
+        "unit": "ns",
+        "note": f"skipped: {missing.get(peer)}",
+    }
+    if peer in missing:
+        return row
+    ratios = {m: m.theirs / m.ours if times else m.ours / m.theirs for m in found if m[:2] == (peer, operation)}
+    worst = (min if times else max)(ratios, key=lambda m: ratios[m])
+    each = ", ".join(f"{m.size:,}: {ratio:.{0 if times else 2}f}" for m, ratio in ratios.items())
+    return row | {
+        "ours": worst.ours,
+        "peer": worst.theirs,
+        "ratio": ratios[worst],
+        "note": f"at {worst.size:,} nodes; ratios {each}",
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """Print the table of all sizes."""
+    import pandas as pd
+
+    found, missing = measured("--quick" in arguments)
+    table = pd.DataFrame(
+        [
+            {
+                "peer": m.peer,
+                "operation": NAMES[m.operation],
+                "nodes": f"{m.size:,}",
+                "ours [ns]": f"{m.ours:,.1f}",
+                "peer [ns]": f"{m.theirs:,.1f}",
+                "ours / peer": f"{m.ours / m.theirs:.2f}",
+                "peer / ours": f"{m.theirs / m.ours:,.1f}",
+            }
+            for m in found
+        ]
+    )
+    print(text_table(table))
+    for peer, needs in missing.items():
+        print(f"{peer}: skipped: {needs}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

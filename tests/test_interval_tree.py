@@ -178,12 +178,12 @@ def test_free_list_runs_out_and_gives_back_clean_rows():
 @pytest.mark.parametrize(
     ("row", "field", "value", "found"),
     [
-        (2, "rb_parent", 5, tree.BAD_LINKS),
+        (2, "rb_parent", tree.link_to(5), tree.BAD_LINKS),
         (2, "start", 9, tree.BAD_ORDER),
         (3, "rb_color", tree.RB_RED, tree.BAD_RED),
         (2, "rb_color", tree.RB_RED, tree.BAD_BLACK_HEIGHT),
         (2, "subtree_last", 7, tree.BAD_SUBTREE_LAST),
-        (naive.ROOT, "rb_right", 3, tree.BAD_LEFTMOST),
+        (naive.ROOT, "rb_right", tree.link_to(3), tree.BAD_LEFTMOST),
     ],
 )
 def test_check_names_what_is_broken(row, field, value, found):
@@ -200,8 +200,7 @@ def test_check_names_what_is_broken(row, field, value, found):
 
 def test_check_ends_on_a_cycle():
     node, _ = new_tree((0, 0), (1, 1), (2, 2))
-    node[2]["rb_left"] = 2
-    node[2]["rb_parent"] = 2
+    node[2]["rb_left"] = node[2]["rb_parent"] = tree.link_to(2)
     assert tree.check(node, naive.ROOT) == tree.BAD_LINKS
 
 
@@ -231,7 +230,7 @@ def nothing(*_):
 
 
 def short_propagate(right):
-    return lambda node, n, stop: right(node, n, node[n]["rb_parent"]) if n != stop else 0
+    return lambda node, n, stop: right(node, n, tree._parent(node, n)) if n != stop else 0
 
 
 # What is broken -> the function; its broken form, made from the right one; what checking after every
@@ -243,7 +242,7 @@ MUTANTS = {
     "colours not repaired after erase": ("_erase_color", lambda right: nothing, naive.NOT_SOUND, True),
     "children's subtree_last forgotten": (
         "_compute_subtree_last",
-        lambda right: lambda node, n: np.int64(node[n]["last"]),
+        lambda right: lambda node, n: tree._last(node, n),
         naive.NOT_SOUND,
         True,
     ),

@@ -102,7 +102,7 @@ def test_an_rmap_walk_meets_every_node_that_covers_the_page_and_goes_down_to_the
         if len(covering):
             below = int(tree.iter_first(node, np.zeros(2, np.int64), virtual_vma.HEADER, page, page))
             while below:
-                depth, below = depth + 1, int(node[below]["rb_parent"])
+                depth, below = depth + 1, tree.linked_row(int(node[below]["rb_parent"]))
         assert len(covering) + depth <= row[VISITED] <= 2 + 2 * deepest * (len(covering) + 1)
 
 

@@ -4,9 +4,9 @@ The semaphore sleeps; waiters are served in order, readers next to each other to
 kernel/locking/rwsem-xadd.c). Assumed: waiters don't spin before they sleep, and a released semaphore is handed over.
 """
 
-from workbench.accelerate import at, inline, jit
+from workbench.accelerate import at, at_word, inline, jit
 from workbench.mm import registers as R
-from workbench.mm.interval_tree import KIND_VMA, iter_first, iter_next
+from workbench.mm.interval_tree import KIND_VMA, first_link, next_link
 from workbench.mm.page import (
     PG_CACHED,
     PTE_DIRTY,
@@ -135,12 +135,12 @@ def try_to_unmap(world, p):
 def _walk_vmas(world, p):
     """Visit the nodes that cover a page; what is not a VMA has no PTE and is passed over."""
     before = world.sys[R.RB_VISITED]
-    n = iter_first(world.node, world.sys, world.sys[R.I_MMAP], p, p)
+    n = first_link(world.node, world.sys, world.sys[R.I_MMAP], p, p)
     vmas = 0
     while n != 0:
-        if at(world.node, n)["kind"] == KIND_VMA:
+        if at_word(world.node, n)["kind"] == KIND_VMA:
             vmas += 1
-        n = iter_next(world.node, world.sys, n, p, p)
+        n = next_link(world.node, world.sys, n, p, p)
     visited = world.sys[R.RB_VISITED] - before
     world.sys[R.STEP_PS] += visited * world.sys[R.COST + R.RB_VISITED]
     tally(world, R.SPIN_LOCK, vmas)  # the page-table lock, once per VMA

@@ -5,21 +5,27 @@ Same algorithm as v4.17's ``lib/rbtree.c``, ``include/linux/rbtree_augmented.h``
 inserts and removes, hence the same number of rotations and of nodes on a path. Intervals are inclusive,
 ``[start, last]``, in pages of the file. Of equal starts the one inserted later comes later.
 
-Nodes are rows of one array and links are row numbers; row 0 is NIL. A tree is named by its *header row*,
-which stands for ``struct rb_root_cached``: its ``rb_left`` is the root node, its ``rb_right`` the leftmost
-node, both 0 in an empty tree. As in the kernel the root node's ``rb_parent`` is 0.
+Nodes are rows of one array; row 0 is NIL. A tree is named by its *header row*, which stands for
+``struct rb_root_cached``: its ``rb_left`` is the root node, its ``rb_right`` the leftmost node, both 0 in an
+empty tree. As in the kernel the root node's ``rb_parent`` is 0.
+
+A *link* says where a row begins, in words from the start of the array: `link_to`, `linked_row`. To follow one takes a
+processor one load, as a pointer would; a row number it would have to multiply first, at each node of a path. So the
+fields ``rb_parent``, ``rb_left`` and ``rb_right`` of nodes hold links, unsigned (to extend a sign takes time too), and
+so do ``n``, ``parent``, ``child``, ... of the functions whose names begin with ``_``. Callers name nodes by their
+rows, but in walks that are long or many: those may go from link to link, by `first_link` and `next_link`.
 """
 
 import numpy as np
 
-from workbench.accelerate import allocating_jit, at, inline, jit
+from workbench.accelerate import WORD, allocating_jit, at, at_word, inline, jit, prefetch_word
 from workbench.mm.registers import RB_ROTATIONS, RB_VISITED
 
 NODE = np.dtype(
     [
-        ("rb_parent", np.int32),
-        ("rb_left", np.int32),
-        ("rb_right", np.int32),  # of a free row: the next free row
+        ("rb_parent", np.uint32),
+        ("rb_left", np.uint32),
+        ("rb_right", np.uint32),  # of a free row: the next free row, by its number
         ("start", np.int32),  # vm_pgoff of the first page
         ("last", np.int32),  # of the last page, itself included
         ("subtree_last", np.int32),  # the greatest `last` of the subtree
@@ -40,19 +46,34 @@ LEFT, RIGHT = 0, 1  # the other side of `side` is 1 - side
 SOUND, BAD_LINKS, BAD_ORDER, BAD_RED, BAD_BLACK_HEIGHT, BAD_SUBTREE_LAST, BAD_LEFTMOST = range(7)
 
 
+WORDS = NODE.itemsize // WORD  # of a row: so much is between the links to two neighbours
+
+
+@inline
+def link_to(row):
+    """Link to a row: where it begins, in words from the start of the array."""
+    return WORDS * np.int64(row)
+
+
+@inline
+def linked_row(link):
+    """Row that a link leads to."""
+    return link // WORDS
+
+
 @inline
 def _parent(node, n):
-    return np.int64(at(node, n)["rb_parent"])
+    return np.int64(at_word(node, n)["rb_parent"])
 
 
 @inline
 def _left(node, n):
-    return np.int64(at(node, n)["rb_left"])
+    return np.int64(at_word(node, n)["rb_left"])
 
 
 @inline
 def _right(node, n):
-    return np.int64(at(node, n)["rb_right"])
+    return np.int64(at_word(node, n)["rb_right"])
 
 
 @inline
@@ -62,30 +83,30 @@ def _child(node, n, side):
 
 @inline
 def _start(node, n):
-    return np.int64(at(node, n)["start"])
+    return np.int64(at_word(node, n)["start"])
 
 
 @inline
 def _last(node, n):
-    return np.int64(at(node, n)["last"])
+    return np.int64(at_word(node, n)["last"])
 
 
 @inline
 def _subtree_last(node, n):
-    return np.int64(at(node, n)["subtree_last"])
+    return np.int64(at_word(node, n)["subtree_last"])
 
 
 @inline
 def _is_red(node, n):
-    return n != 0 and at(node, n)["rb_color"] == RB_RED
+    return n != 0 and at_word(node, n)["rb_color"] == RB_RED
 
 
 @inline
 def _set_child(node, n, side, child):
     if side == LEFT:
-        at(node, n)["rb_left"] = child
+        at_word(node, n)["rb_left"] = child
     else:
-        at(node, n)["rb_right"] = child
+        at_word(node, n)["rb_right"] = child
 
 
 @inline
@@ -93,11 +114,11 @@ def _replace(node, root, old, new):
     """Put ``new`` (which may be NIL) where ``old`` hangs; rb_change_child of the kernel."""
     parent = _parent(node, old)
     if parent == 0:
-        at(node, root)["rb_left"] = new
+        at_word(node, root)["rb_left"] = new
     else:
         _set_child(node, parent, LEFT if _left(node, parent) == old else RIGHT, new)
     if new != 0:
-        at(node, new)["rb_parent"] = parent
+        at_word(node, new)["rb_parent"] = parent
 
 
 @inline
@@ -121,7 +142,7 @@ def _propagate(node, n, stop):
         most = _compute_subtree_last(node, n)
         if most == _subtree_last(node, n):
             break
-        at(node, n)["subtree_last"] = most
+        at_word(node, n)["subtree_last"] = most
         n = _parent(node, n)
     return visited
 
@@ -140,12 +161,12 @@ def _rotate(node, sys, root, old, side):
     inner = _child(node, new, side)
     _replace(node, root, old, new)
     _set_child(node, new, side, old)
-    at(node, old)["rb_parent"] = new
+    at_word(node, old)["rb_parent"] = new
     _set_child(node, old, 1 - side, inner)
     if inner != 0:
-        at(node, inner)["rb_parent"] = old
-    at(node, new)["subtree_last"] = at(node, old)["subtree_last"]
-    at(node, old)["subtree_last"] = _compute_subtree_last(node, old)
+        at_word(node, inner)["rb_parent"] = old
+    at_word(node, new)["subtree_last"] = at_word(node, old)["subtree_last"]
+    at_word(node, old)["subtree_last"] = _compute_subtree_last(node, old)
     sys[RB_ROTATIONS] += 1
 
 
@@ -155,7 +176,7 @@ def _insert_color(node, sys, root, n):
     while True:
         parent = _parent(node, n)
         if parent == 0:
-            at(node, n)["rb_color"] = RB_BLACK
+            at_word(node, n)["rb_color"] = RB_BLACK
             return
         if not _is_red(node, parent):
             return
@@ -164,15 +185,15 @@ def _insert_color(node, sys, root, n):
         uncle = _child(node, gparent, 1 - side)
         if not _is_red(node, uncle):
             break
-        at(node, uncle)["rb_color"] = RB_BLACK
-        at(node, parent)["rb_color"] = RB_BLACK
-        at(node, gparent)["rb_color"] = RB_RED
+        at_word(node, uncle)["rb_color"] = RB_BLACK
+        at_word(node, parent)["rb_color"] = RB_BLACK
+        at_word(node, gparent)["rb_color"] = RB_RED
         n = gparent
     if _child(node, parent, 1 - side) == n:  # the inner grandchild: make it the outer one first
         _rotate(node, sys, root, parent, side)
         parent = n
-    at(node, parent)["rb_color"] = RB_BLACK
-    at(node, gparent)["rb_color"] = RB_RED
+    at_word(node, parent)["rb_color"] = RB_BLACK
+    at_word(node, gparent)["rb_color"] = RB_RED
     _rotate(node, sys, root, gparent, 1 - side)
 
 
@@ -187,8 +208,8 @@ def _erase_color(node, sys, root, parent):
         side = LEFT if _left(node, parent) == n else RIGHT
         sibling = _child(node, parent, 1 - side)
         if _is_red(node, sibling):
-            at(node, sibling)["rb_color"] = RB_BLACK
-            at(node, parent)["rb_color"] = RB_RED
+            at_word(node, sibling)["rb_color"] = RB_BLACK
+            at_word(node, parent)["rb_color"] = RB_RED
             _rotate(node, sys, root, parent, side)
             sibling = _child(node, parent, 1 - side)
         near, far = _child(node, sibling, side), _child(node, sibling, 1 - side)
@@ -196,14 +217,14 @@ def _erase_color(node, sys, root, parent):
             if not _is_red(node, far):  # bring the red nephew to the far side first
                 _rotate(node, sys, root, sibling, 1 - side)
                 far, sibling = sibling, near
-            at(node, sibling)["rb_color"] = at(node, parent)["rb_color"]
-            at(node, parent)["rb_color"] = RB_BLACK
-            at(node, far)["rb_color"] = RB_BLACK
+            at_word(node, sibling)["rb_color"] = at_word(node, parent)["rb_color"]
+            at_word(node, parent)["rb_color"] = RB_BLACK
+            at_word(node, far)["rb_color"] = RB_BLACK
             _rotate(node, sys, root, parent, side)
             return
-        at(node, sibling)["rb_color"] = RB_RED
+        at_word(node, sibling)["rb_color"] = RB_RED
         if _is_red(node, parent):
-            at(node, parent)["rb_color"] = RB_BLACK
+            at_word(node, parent)["rb_color"] = RB_BLACK
             return
         n = parent
         parent = _parent(node, n)
@@ -232,6 +253,7 @@ def insert(node: np.ndarray, sys: np.ndarray, root: int, n: int) -> None:
     n : int
         Row to insert, in no tree yet.
     """
+    root, n = link_to(root), link_to(n)
     start, last = _start(node, n), _last(node, n)
     parent, here = 0, _left(node, root)
     side, leftmost = LEFT, True
@@ -240,7 +262,7 @@ def insert(node: np.ndarray, sys: np.ndarray, root: int, n: int) -> None:
         visited += 1
         parent = here
         if _subtree_last(node, here) < last:
-            at(node, here)["subtree_last"] = last
+            at_word(node, here)["subtree_last"] = last
         if start < _start(node, here):
             side = LEFT
             here = _left(node, here)
@@ -248,15 +270,15 @@ def insert(node: np.ndarray, sys: np.ndarray, root: int, n: int) -> None:
             side, leftmost = RIGHT, False
             here = _right(node, here)
     sys[RB_VISITED] += visited
-    at(node, n)["rb_parent"] = parent
-    at(node, n)["rb_left"] = 0
-    at(node, n)["rb_right"] = 0
-    at(node, n)["rb_color"] = RB_RED
-    at(node, n)["subtree_last"] = last
+    at_word(node, n)["rb_parent"] = parent
+    at_word(node, n)["rb_left"] = 0
+    at_word(node, n)["rb_right"] = 0
+    at_word(node, n)["rb_color"] = RB_RED
+    at_word(node, n)["subtree_last"] = last
     if leftmost:
-        at(node, root)["rb_right"] = n
+        at_word(node, root)["rb_right"] = n
     if parent == 0:
-        at(node, root)["rb_left"] = n
+        at_word(node, root)["rb_left"] = n
     else:
         _set_child(node, parent, side, n)
     _insert_color(node, sys, root, n)
@@ -278,8 +300,9 @@ def remove(node: np.ndarray, sys: np.ndarray, root: int, n: int) -> None:
     n : int
         Row to remove; it must be in this tree.
     """
+    root, n = link_to(root), link_to(n)
     if _right(node, root) == n:
-        at(node, root)["rb_right"] = _next_of_leftmost(node, n)
+        at_word(node, root)["rb_right"] = _next_of_leftmost(node, n)
     left, right = _left(node, n), _right(node, n)
     lost_black = not _is_red(node, n)
     visited = 1
@@ -300,32 +323,33 @@ def remove(node: np.ndarray, sys: np.ndarray, root: int, n: int) -> None:
         if successor != right:
             parent = _parent(node, successor)
             _replace(node, root, successor, child)
-            at(node, successor)["rb_right"] = right
-            at(node, right)["rb_parent"] = successor
-        at(node, successor)["rb_left"] = left
-        at(node, left)["rb_parent"] = successor
-        at(node, successor)["rb_color"] = at(node, n)["rb_color"]
-        at(node, successor)["subtree_last"] = at(node, n)["subtree_last"]
+            at_word(node, successor)["rb_right"] = right
+            at_word(node, right)["rb_parent"] = successor
+        at_word(node, successor)["rb_left"] = left
+        at_word(node, left)["rb_parent"] = successor
+        at_word(node, successor)["rb_color"] = at_word(node, n)["rb_color"]
+        at_word(node, successor)["subtree_last"] = at_word(node, n)["subtree_last"]
         _replace(node, root, n, successor)
         visited += _propagate(node, parent, successor)
         top = successor
     visited += _propagate(node, top, 0)
     sys[RB_VISITED] += visited
     if child != 0:  # an only child is red
-        at(node, child)["rb_color"] = RB_BLACK
+        at_word(node, child)["rb_color"] = RB_BLACK
     elif lost_black:
         _erase_color(node, sys, root, parent)
 
 
 @inline
-def _subtree_search(node, sys, n, start, last):
+def _subtree_search(node, sys, n, start, last, visited):
     """Find the leftmost node at or below ``n`` that overlaps ``[start, last]``, or 0.
 
-    The caller has counted ``n``, and has seen that ``start <= subtree_last`` of it.
+    The caller has seen that ``start <= subtree_last`` of ``n``; ``visited`` are the nodes that it has counted,
+    with ``n``.
     """
-    visited = 0
     while True:
         left = _left(node, n)
+        prefetch_word(node, _right(node, n))  # else it would be fetched only after the left one has told where to go
         if left != 0 and start <= _subtree_last(node, left):
             n = left
             visited += 1
@@ -342,6 +366,45 @@ def _subtree_search(node, sys, n, start, last):
         visited += 1
     sys[RB_VISITED] += visited
     return n
+
+
+@jit
+def first_link(node: np.ndarray, sys: np.ndarray, root: int, start: int, last: int) -> int:
+    """Find the first node as `iter_first` does, and give the link to it, or 0."""
+    root = link_to(root)
+    top = _left(node, root)
+    if top == 0:
+        return 0
+    if _subtree_last(node, top) < start:
+        sys[RB_VISITED] += 1
+        return 0
+    if _start(node, _right(node, root)) > last:
+        sys[RB_VISITED] += 2
+        return 0
+    return _subtree_search(node, sys, top, start, last, 2)
+
+
+@jit
+def next_link(node: np.ndarray, sys: np.ndarray, n: int, start: int, last: int) -> int:
+    """Find the node after that of link ``n`` as `iter_next` does, and give the link to it, or 0."""
+    visited = 0
+    while True:
+        right = _right(node, n)
+        if right != 0 and start <= _subtree_last(node, right):
+            return _subtree_search(node, sys, right, start, last, visited + 1)
+        came_from = n
+        n = _parent(node, n)
+        while n != 0 and _right(node, n) == came_from:
+            visited += 1
+            came_from = n
+            n = _parent(node, n)
+        if n != 0:
+            visited += 1
+            if last < _start(node, n):
+                n = 0
+        if n == 0 or start <= _last(node, n):
+            sys[RB_VISITED] += visited
+            return n
 
 
 @jit
@@ -365,16 +428,7 @@ def iter_first(node: np.ndarray, sys: np.ndarray, root: int, start: int, last: i
     int
         Its row, or 0 where nothing overlaps.
     """
-    top = _left(node, root)
-    if top == 0:
-        return 0
-    sys[RB_VISITED] += 1
-    if _subtree_last(node, top) < start:
-        return 0
-    sys[RB_VISITED] += 1
-    if _start(node, _right(node, root)) > last:
-        return 0
-    return _subtree_search(node, sys, top, start, last)
+    return linked_row(first_link(node, sys, root, start, last))
 
 
 @jit
@@ -397,24 +451,7 @@ def iter_next(node: np.ndarray, sys: np.ndarray, n: int, start: int, last: int) 
     int
         Its row, or 0 where nothing more overlaps.
     """
-    while True:
-        right = _right(node, n)
-        if right != 0 and start <= _subtree_last(node, right):
-            sys[RB_VISITED] += 1
-            return _subtree_search(node, sys, right, start, last)
-        came_from = n
-        n = _parent(node, n)
-        while n != 0 and _right(node, n) == came_from:
-            sys[RB_VISITED] += 1
-            came_from = n
-            n = _parent(node, n)
-        if n == 0:
-            return 0
-        sys[RB_VISITED] += 1
-        if last < _start(node, n):
-            return 0
-        if start <= _last(node, n):
-            return n
+    return linked_row(next_link(node, sys, link_to(n), start, last))
 
 
 @inline
@@ -448,6 +485,7 @@ def check(node: np.ndarray, root: int) -> int:
         cycle), ``BAD_ORDER`` (starts descend), ``BAD_RED`` (a red root, or a red child of a red node),
         ``BAD_BLACK_HEIGHT``, ``BAD_SUBTREE_LAST``, ``BAD_LEFTMOST`` (the header's leftmost node).
     """
+    root = link_to(root)
     top = _left(node, root)
     if top != 0 and _parent(node, top) != 0:
         return BAD_LINKS

@@ -7,7 +7,7 @@ and remove, as mmap and munmap call them (v4.17 mm/mmap.c __vma_link_file, __rem
 
 import numpy as np
 
-from workbench.accelerate import at, inline, jit, step
+from workbench.accelerate import at, at_word, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.i_mmap import page_mkclean
 from workbench.mm.interval_tree import (
@@ -15,10 +15,11 @@ from workbench.mm.interval_tree import (
     KIND_PINNED,
     KIND_VMA,
     alloc,
+    first_link,
     free,
     insert,
-    iter_first,
-    iter_next,
+    link_to,
+    next_link,
     remove,
 )
 from workbench.mm.world import tally
@@ -182,10 +183,10 @@ def _pinned_ranges(world, page):
     """Count the pinned ranges that cover a page, without counting that."""
     visited = world.sys[R.RB_VISITED]
     found = 0
-    n = iter_first(world.node, world.sys, world.sys[R.I_MMAP], page, page)
+    n = first_link(world.node, world.sys, world.sys[R.I_MMAP], page, page)
     while n != 0:
-        found += at(world.node, n)["kind"] == KIND_PINNED
-        n = iter_next(world.node, world.sys, n, page, page)
+        found += at_word(world.node, n)["kind"] == KIND_PINNED
+        n = next_link(world.node, world.sys, n, page, page)
     world.sys[R.RB_VISITED] = visited
     return found
 
@@ -209,10 +210,10 @@ def depths(node: np.ndarray) -> tuple[int, int, int]:
         if at(node, n)["kind"] == KIND_FREE:
             continue
         depth = 0
-        here = n
+        here = link_to(n)
         while here != 0:
             depth += 1
-            here = int(at(node, here)["rb_parent"])
+            here = np.int64(at_word(node, here)["rb_parent"])
         nodes += 1
         deepest = max(deepest, depth)
         total += depth
