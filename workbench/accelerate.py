@@ -17,7 +17,9 @@ import numba
 import numpy as np
 from numba.core import types
 from numba.core.cgutils import ir, voidptr_t
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
+
+from workbench.parts import part, whole
 
 PACKAGE = Path(__file__).parent
 KEEP_FOLDERS = 4  # caches of the last few versions of the sources; older ones are removed
@@ -64,30 +66,36 @@ JIT_ENABLED = not numba.config.DISABLE_JIT
 
 # What runs in a simulation gets every array from its caller and allocates none. So it needs no reference counts, which
 # numba would otherwise keep for each array at each call: without them the driver runs more than ten times as fast.
-_NO_COUNTS = {"_nrt": False}
-
-_kept = numba.njit(cache=True, **_NO_COUNTS)
-_not_kept = numba.njit(**_NO_COUNTS)
+NO_COUNTS = {"_nrt": False}
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile a function that no tracker passes through; once, and on disk, if it is the package's."""
-    return (_kept if function.__module__.startswith("workbench.") else _not_kept)(function)
+    """Compile a function; for Python too, and then kept on disk if it is the package's."""
+    return part(function, function.__module__.startswith("workbench."), **NO_COUNTS)
 
 
-# The same for functions that allocate: checks, not simulation.
+def inline(function: Callable[..., Any]) -> Any:
+    """Compile a small accessor, inlined wherever it is called."""
+    return part(function, False, forceinline=True, **NO_COUNTS)
+
+
+def step(function: Callable[..., Any]) -> Any:
+    """Compile a function that takes a tracker: in the driver that is specialised for the tracker's class."""
+    return part(function, False, **NO_COUNTS)
+
+
+def driver(function: Callable[..., Any]) -> Any:
+    """Compile what Python calls for one of the package's own trackers."""
+    return whole(function, True, **NO_COUNTS)
+
+
+def driver_uncached(function: Callable[..., Any]) -> Any:
+    """Compile the same for classes that other processes can't import: the cache's index would name them."""
+    return whole(function, False, **NO_COUNTS)
+
+
+# For functions that allocate: checks, not simulation.
 allocating_jit = numba.njit(cache=True)
-# Small accessors.
-inline = numba.njit(forceinline=True, **_NO_COUNTS)
-# Functions that take the tracker: they compile into the driver that is specialised for it. Inlined, since passing a
-# world of arrays on from function to function takes longer than most steps.
-step = numba.njit(forceinline=True, **_NO_COUNTS)
-# The same where a function is too long, or too seldom run, to be inlined: what is inlined takes long to compile.
-routine = numba.njit(**_NO_COUNTS)
-# The driver for one of the package's own trackers; and one that is not kept, for classes that other processes can't
-# import: the cache's index would name them.
-driver = _kept
-driver_uncached = _not_kept
 
 
 def driver_aside(function: Callable[..., Any], name: str) -> Any:
@@ -170,7 +178,8 @@ def _at_word(_context, array, word):
     return array.dtype(array, types.int64), generate
 
 
-def at_word(array: Any, word: int) -> Any:
+@inline
+def at_word(array, word):
     """Row of a structured array that begins so many words after the array does.
 
     To go from row to row by such numbers takes one load each; by row numbers there is a multiplication before it, which
@@ -183,12 +192,9 @@ def at_word(array: Any, word: int) -> Any:
     word : int
         Of `WORD` bytes; a multiple of the row's words. Never negative.
     """
+    if JIT_ENABLED:
+        return _at_word(array, word)
     return array[word // (array.itemsize // WORD)]
-
-
-@overload(at_word, jit_options={"forceinline": True, **_NO_COUNTS})
-def _(array, word):
-    return lambda array, word: _at_word(array, word)
 
 
 def _fetch(context, builder, address):
@@ -232,7 +238,8 @@ def prefetch(array, index):
         _prefetch(array, index)
 
 
-def prefetch_word(array: Any, word: int) -> None:
+@inline
+def prefetch_word(array, word):
     """Fetch the first cache line of the row that `at_word` gives, which may be read soon, without waiting for it.
 
     Parameters
@@ -240,8 +247,27 @@ def prefetch_word(array: Any, word: int) -> None:
     array, word
         As of `at_word`.
     """
+    if JIT_ENABLED:
+        _prefetch_word(array, word)
 
 
-@overload(prefetch_word, jit_options={"forceinline": True, **_NO_COUNTS})
-def _(array, word):
-    return lambda array, word: _prefetch_word(array, word)
+@intrinsic
+def _ctlz(_context, word):
+    def generate(_context, builder, _signature, arguments):
+        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64), generate
+
+
+@inline
+def bit_length(value):
+    """Bits that it takes to write a number down; 0 of 0.
+
+    Parameters
+    ----------
+    value : int
+        Never negative.
+    """
+    if JIT_ENABLED:
+        return 64 - _ctlz(np.int64(value))
+    return int(value).bit_length()

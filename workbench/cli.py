@@ -344,7 +344,7 @@ def _add_simulate(add: Add) -> None:
     summary = "run a scenario by the clock, or a counterexample: metrics, counters, hazards"
     example = "workbench simulate direct-io --design v4.17 --design v6.12 --set qd=128 dio=iomap"
     more = (
-        "\nThe first run of each kind of tracker compiles it, which takes up to a minute."
+        "\nThe first run of each kind of tracker compiles it, which takes ten to thirty seconds."
         "\nTimes are counts x a cost table; the output says what its entries rest on."
         "\nWith --schedule a counterexample is run step by step; what the device does takes no time."
     )
@@ -652,7 +652,7 @@ def _warm() -> None:
     by_class = {type(tracker): name for name, tracker in reversed(designs.trackers().items())}
     names = sorted(by_class.values())
     for done, name in enumerate(names):
-        print(f"compiling for tracker {name} ({done + 1} of {len(names)}; up to a minute, once)", flush=True)
+        print(f"compiling for tracker {name} ({done + 1} of {len(names)}; ten to thirty seconds, once)", flush=True)
         simulate("direct-io", f"tracker={name}", ios=10)
 
 

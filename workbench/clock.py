@@ -25,6 +25,7 @@ from workbench.mm.world import (
     WAITING,
     tally,
 )
+from workbench.pointed import pointed
 from workbench.steps import run_step, spinlock_of
 from workbench.trackers.protocol import bytes_in_use
 
@@ -147,15 +148,24 @@ class Clock(NamedTuple):
 
 
 @inline
-def _before(heap, i, j):
-    """Whether event i comes before event j."""
-    return heap[i, 0] < heap[j, 0] or (heap[i, 0] == heap[j, 0] and heap[i, 1] < heap[j, 1])
+def _is_before(heap, i, time, sequence):
+    """Whether event i of the heap comes before another."""
+    i = np.uint64(i)
+    return heap[i, 0] < time or (heap[i, 0] == time and heap[i, 1] < sequence)
 
 
 @inline
-def _exchange(heap, i, j):
-    for k in range(3):
-        heap[i, k], heap[j, k] = heap[j, k], heap[i, k]
+def _set_event(heap, i, time, sequence, what):
+    i = np.uint64(i)
+    heap[i, 0] = time
+    heap[i, 1] = sequence
+    heap[i, 2] = what
+
+
+@inline
+def _move_event(heap, source, target):
+    source = np.uint64(source)
+    _set_event(heap, target, heap[source, 0], heap[source, 1], heap[source, 2])
 
 
 @jit
@@ -185,15 +195,17 @@ def _set_first(cells, time, sequence, what):
 
 @jit
 def _heap_push(clock, time, sequence, what):
+    """Insert an event: a hole goes up from the end to its place."""
     heap, cells = clock.heap, clock.cells
-    i = cells[HEAP_N]
+    hole = cells[HEAP_N]
     cells[HEAP_N] += 1
-    heap[i, 0] = time
-    heap[i, 1] = sequence
-    heap[i, 2] = what
-    while i > 0 and _before(heap, i, (i - 1) // 2):
-        _exchange(heap, i, (i - 1) // 2)
-        i = (i - 1) // 2
+    while hole > 0:
+        parent = (hole - 1) >> 1
+        if _is_before(heap, parent, time, sequence):
+            break
+        _move_event(heap, parent, hole)
+        hole = parent
+    _set_event(heap, hole, time, sequence, what)
 
 
 @jit
@@ -207,19 +219,25 @@ def pop_event(clock):
     time, what = heap[0, 0], heap[0, 2]
     cells[HEAP_N] -= 1
     n = cells[HEAP_N]
-    _exchange(heap, 0, n)
-    i = 0
-    while True:
-        child = 2 * i + 1
-        if child >= n:
-            break
-        if child + 1 < n and _before(heap, child + 1, child):
-            child += 1
-        if not _before(heap, child, i):
-            break
-        _exchange(heap, i, child)
-        i = child
+    last = np.uint64(n)
+    _heap_replace_top(heap, n, heap[last, 0], heap[last, 1], heap[last, 2])
     return time, what
+
+
+@inline
+def _heap_replace_top(heap, n, time, sequence, what):
+    """Put an event in the place of the earliest of ``n``: a hole goes down from there."""
+    hole = 0
+    while 2 * hole + 1 < n:
+        child = 2 * hole + 1
+        if child + 1 < n:
+            other = np.uint64(child + 1)
+            child += not _is_before(heap, child, heap[other, 0], heap[other, 1])
+        if not _is_before(heap, child, time, sequence):
+            break
+        _move_event(heap, child, hole)
+        hole = child
+    _set_event(heap, hole, time, sequence, what)
 
 
 # ---- run queues
@@ -285,6 +303,17 @@ def _kick(clock, c):
         cpu["kicked"] = 1
         clock.kicks[0] += 1
         clock.kicks[clock.kicks[0]] = c
+
+
+@inline
+def _next_kicked(clock):
+    """Take the CPU that was kicked first."""
+    kicks = clock.kicks
+    c = kicks[1]
+    kicks[0] -= 1
+    for i in range(1, kicks[0] + 1):
+        kicks[i] = kicks[i + 1]
+    return c
 
 
 @jit
@@ -413,7 +442,7 @@ def _execute(tracker, world, clock, c):
     push_event(clock, sys[R.NOW] + cost, STEP_END, c)
     if clock.cells[LOG_PAGE] >= 0:
         _log(world, clock, t, program, pc, cost)
-    settle(tracker, world, clock)
+    settle(world, clock)
 
 
 @jit
@@ -435,12 +464,18 @@ def _log(world, clock, t, program, pc, cost):
     clock.cells[LOGGED] += 1
 
 
-@step
-def settle(tracker, world, clock):
-    """After a change: the device takes new bios, woken tasks join their queues."""
-    sys = world.sys
-    if sys[R.DEVICE_HEAD] >= 0:
+@inline
+def settle(world, clock):
+    """After a change: the device takes new bios, woken tasks join their queues. Mostly there is nothing to do."""
+    if world.sys[R.DEVICE_HEAD] >= 0:
         start_device(world, clock)
+    if world.sys[R.WOKEN_HEAD] != 0:
+        _start_woken(world, clock)
+
+
+@jit
+def _start_woken(world, clock):
+    sys = world.sys
     while sys[R.WOKEN_HEAD] != 0:
         t = sys[R.WOKEN_HEAD] - 1
         sys[R.WOKEN_HEAD] = at(world.task, t)["wake_next"]
@@ -451,7 +486,7 @@ def settle(tracker, world, clock):
 
 @step
 def end_step(tracker, world, clock, c):
-    """A step has used up its cost: pass its spinlock on, and let the CPU go on."""
+    """A step has used up its cost: pass its spinlock on; the CPU can go on, once others that were kicked have."""
     cpu = at(clock.cpu, c)
     t = cpu["current"] - 1
     task = at(world.task, t)
@@ -468,7 +503,6 @@ def end_step(tracker, world, clock, c):
             clock.since[t, 1] = task["wait_kind"]
         elif task["state"] == SLEEPING:
             push_event(clock, max(task["until_ps"], world.sys[R.NOW]), TIMER, t)
-    _kick(clock, c)
 
 
 @jit
@@ -534,15 +568,16 @@ def run(tracker, world, clock):
     int
         `FINISHED`, or `NEED_DRAWS`, `NEED_PLAN`, `LOG_FULL`; after these, call again once there is room.
     """
+    world, clock = pointed(world), pointed(clock)
     sys, cells = world.sys, clock.cells
     margin = len(clock.cpu) + 1
+    c = -1  # a CPU that goes on without waiting for others
     while True:
-        while clock.kicks[0] > 0:
-            clock.kicks[0] -= 1
-            c = clock.kicks[1]
-            for i in range(1, clock.kicks[0] + 1):
-                clock.kicks[i] = clock.kicks[i + 1]
+        while c >= 0 or clock.kicks[0] > 0:
+            if c < 0:
+                c = _next_kicked(clock)
             start_cpu(tracker, world, clock, c)
+            c = -1
         if cells[HEAP_N] == 0 and cells[FIRST_WHAT] < 0:
             return FINISHED
         if len(clock.draws) - cells[DRAW_NEXT] < margin:
@@ -560,9 +595,13 @@ def run(tracker, world, clock):
         kind, arg = what & 3, what >> 2
         if kind == STEP_END:
             end_step(tracker, world, clock, arg)
+            if clock.kicks[0] == 0:
+                c = arg
+            else:
+                _kick(clock, arg)
         elif kind == DEVICE_DONE:
             finish_bio(world, clock, arg)
-            settle(tracker, world, clock)
+            settle(world, clock)
         else:
             at(world.task, arg)["state"] = RUNNABLE
             make_runnable(world, clock, arg)

@@ -343,3 +343,13 @@ def _waiting(result: Any) -> dict[str, int]:
         "deadlock": tasks if pins_left or not for_pin else 0,
         "stall": (0 if pins_left else for_pin) + (throttled if stays_dirty else 0),
     }
+
+
+@step
+def count_stale(tracker, world):
+    """How many pages the tracker calls pinned that have no true pin."""
+    stale = 0
+    for p in range(len(world.page)):
+        if at(world.page, p)["ghost_pins"] == 0 and is_pinned(tracker, world, p):
+            stale += 1
+    return stale

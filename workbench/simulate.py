@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from workbench import clock, costs, designs, provenance, scheduled, user_tracker
+from workbench.accelerate import driver_for
 from workbench.errors import ConservationError, UsageError, nearest
+from workbench.hazards import count_stale
 from workbench.mm import registers as R
 from workbench.mm.detached import keeps_no_pin
 from workbench.mm.interval_tree import KIND_PINNED
@@ -25,7 +27,7 @@ from workbench.mm.programs import M_IDLE, PROGRAMS, RDMA_PROGRAM, step_name
 from workbench.mm.world import DEAD, IDLE, RUNNABLE, SLEEPING, WAIT_FORK, WAITING, WAITS, World, bucket_values
 from workbench.scenarios import ALL, OWN_DRIVER, SCENARIOS
 from workbench.scenarios.base import Setup, apply_design, check_parameters
-from workbench.trackers.protocol import LOCK_OWN, LOCK_PAGE, LOCK_ZONE, RANGE_BEFORE, SPINLOCKS, is_pinned
+from workbench.trackers.protocol import LOCK_OWN, LOCK_PAGE, LOCK_ZONE, RANGE_BEFORE, SPINLOCKS
 from workbench.trackers.virtual_vma import COUNT, SPLIT
 
 DRAW_BLOCK = 1 << 16
@@ -170,15 +172,16 @@ def simulate(
     logs = drive(tracker, setup, ticker, streams[1])
     stuck = _stuck(setup.task_names, world)
     _check_rest(tracker, world, stuck)
+    locks, histograms = _locks(world, ticker), _histograms(world)
     return Result(
         scenario=scenario,
         design=design,
         parameters=complete,
         seed=seed,
-        metrics=_metrics(tracker, setup, ticker),
+        metrics=_metrics(tracker, setup, ticker, locks, histograms),
         counters=_counters(world),
-        locks=_locks(world, ticker),
-        histograms=_histograms(world),
+        locks=locks,
+        histograms=histograms,
         series=_series(ticker),
         log=_log_frame(setup, logs),
         stuck=stuck,
@@ -445,12 +448,14 @@ def _counters(world: World) -> dict[str, int]:
     return {name: int(world.sys[i]) for i, name in enumerate(R.COUNTERS)}
 
 
-def _metrics(tracker: Any, setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
+def _metrics(
+    tracker: Any, setup: Setup, ticker: clock.Clock, locks: pd.DataFrame, histograms: dict[str, pd.DataFrame]
+) -> dict[str, Any]:
     """Figures named in `results.UNITS`."""
-    timed = _timed(setup, ticker)
-    for name, row in _locks(setup.world, ticker).iterrows():
+    timed = _timed(setup, ticker, histograms)
+    for name, row in locks.iterrows():
         timed |= {f"{name}_{column}": row[column] for column in row.index}
-    return timed | _counted(setup.world) | {"stale_pages": _stale_pages(tracker, setup.world)}
+    return timed | _counted(setup.world, histograms) | {"stale_pages": _stale_pages(tracker, setup.world)}
 
 
 def _metrics_of_schedule(tracker: Any, world: World, rests: bool) -> dict[str, Any]:
@@ -458,7 +463,7 @@ def _metrics_of_schedule(tracker: Any, world: World, rests: bool) -> dict[str, A
     of_locks = [f"{name}_{column}" for name in LOCKS for column in LOCK_COLUMNS]
     metrics: dict[str, Any] = dict.fromkeys([*TIMED, *of_locks], math.nan)
     stale = _stale_pages(tracker, world) if rests else math.nan
-    return metrics | _counted(world) | {"simulated_ps": int(world.sys[R.NOW]), "stale_pages": stale}
+    return metrics | _counted(world, _histograms(world)) | {"simulated_ps": int(world.sys[R.NOW]), "stale_pages": stale}
 
 
 TIMED = (
@@ -471,15 +476,14 @@ LOCKS = ("lru_lock", "tracker_lock", "ptl", "i_mmap_rwsem", "page_lock")
 LOCK_COLUMNS = ("acquisitions", "contended", "utilisation", "wait_ns")
 
 
-def _timed(setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
+def _timed(setup: Setup, ticker: clock.Clock, histograms: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """Figures of the clock, its CPUs and its device: those of `TIMED`."""
     world, sys, cells = setup.world, setup.world.sys, ticker.cells
     count = _counters(world)
     span = int(sys[R.LAST_DONE]) or int(sys[R.NOW])
     seconds = span / PS_PER_S
     cpus = len(ticker.cpu)
-    latency = _histogram(world, R.LATENCY)
-    release, outlives = _histogram(world, R.RELEASE), _histogram(world, R.OUTLIVES)
+    latency, release, outlives = (histograms[R.HISTOGRAMS[i]] for i in (R.LATENCY, R.RELEASE, R.OUTLIVES))
     return {
         "simulated_ps": span,
         "events": int(cells[clock.EVENTS]),
@@ -501,10 +505,10 @@ def _timed(setup: Setup, ticker: clock.Clock) -> dict[str, Any]:
     }
 
 
-def _counted(world: World) -> dict[str, Any]:
+def _counted(world: World, histograms: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """Figures that no time goes into."""
     sys, count = world.sys, _counters(world)
-    overtakes = _histogram(world, R.OVERTAKES)
+    overtakes = histograms[R.HISTOGRAMS[R.OVERTAKES]]
     return {
         "atomics_per_page": _per(count["ATOMIC"], count["PINS"]),
         "splits_per_gup": _per(count["SPLITS"], count["GUP_CALL"]),
@@ -555,8 +559,8 @@ def _histogram(world: World, which: int) -> pd.DataFrame:
 def _stale_pages(tracker: Any, world: World) -> int:
     """Pages that the tracker calls pinned though no true pin is left, once everything has come to rest."""
     aside = world._replace(sys=world.sys.copy())  # what is asked here is not the simulation's to count
-    ask = user_tracker.guarded(is_pinned, type(tracker))
-    return sum(bool(ask(tracker, aside, int(p))) for p in np.flatnonzero(world.page["ghost_pins"] == 0))
+    count = user_tracker.guarded(driver_for(count_stale, tracker.__class__), type(tracker))
+    return int(count(tracker, aside))
 
 
 def _locks(world: World, ticker: clock.Clock) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 The clock and the search of every interleaving both run tasks by these two functions.
 """
 
-from workbench.accelerate import at, inline, jit, routine, step
+from workbench.accelerate import at, inline, jit, step
 from workbench.mm import bio, fork, gup, mapper, migrate, programs, rdma, reclaim, truncate, writeback
 from workbench.trackers.protocol import LOCK_ZONE, SPINLOCKS
 
@@ -199,7 +199,7 @@ def _writeback_step(tracker, world, t):
         writeback.wait_writeback(world, t)
 
 
-@routine
+@step
 def _kswapd_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
     if pc == programs.R_SLEEP:
@@ -224,7 +224,7 @@ def _kswapd_step(tracker, world, t):
         reclaim.putback(world, t)
 
 
-@routine
+@step
 def _rdma_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
     if pc == programs.M_REGISTER:
@@ -261,7 +261,7 @@ def _rdma_step(tracker, world, t):
         rdma.dereg_detached(world, t)
 
 
-@routine
+@step
 def _migrate_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
     if pc == programs.G_ISOLATE:
@@ -278,7 +278,7 @@ def _migrate_step(tracker, world, t):
         migrate.putback(world, t)
 
 
-@routine
+@step
 def _fork_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
     if pc == programs.K_BEGIN:
@@ -293,7 +293,7 @@ def _fork_step(tracker, world, t):
         fork.fork_end(world, t)
 
 
-@routine
+@step
 def _truncate_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
     if pc == programs.T_BEGIN:

@@ -344,7 +344,8 @@ def _reason(error: Exception) -> str:
 
 
 def _without_inner_types(reason: str) -> str:
-    """Leave the types of the world's arrays out, which fill a page."""
+    """Leave the types of the world's arrays out, which fill a page, or what stands for them in a short name."""
+    reason = re.sub(r"\bWorld_[0-9a-f]{12}\b", "World", reason)
     head, found, rest = reason.partition("World(")
     depth = 1
     for end, letter in enumerate(rest):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.accelerate import at, inline
+from workbench.accelerate import at, bit_length, inline
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import NODE
 
@@ -178,11 +178,7 @@ def tally(world, counter, n):
 @inline
 def bucket_of(value):
     """Histogram bucket of a non-negative value: exact below 2**SUB_BITS, then 64 per octave."""
-    shift = 0
-    rest = value >> R.SUB_BITS
-    while rest > 0:
-        rest >>= 1
-        shift += 1
+    shift = bit_length(value >> R.SUB_BITS)
     if shift == 0:
         return value
     return (shift << R.SUB_BITS) + ((value >> (shift - 1)) - (1 << R.SUB_BITS))

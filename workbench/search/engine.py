@@ -14,6 +14,7 @@ from workbench.hazards import END_BITS, EVENTS, judge_rest
 from workbench.mm import bio, packing, programs
 from workbench.mm import registers as R
 from workbench.mm.world import AT_NONE, AT_QUEUE, RUNNABLE, WAIT_WORK, WAITING, WRITEBACK
+from workbench.pointed import pointed
 from workbench.search.local import choosing_task, is_local, may_choose
 from workbench.search.store import FULL, NEW, States, add_state, first_slot, number_at, number_of, put_number
 from workbench.steps import run_step
@@ -457,6 +458,7 @@ def run(tracker, world, search):
     int
         `DONE`; `NEED_ROOM`: call again with bigger tables; `AT_LIMIT`; `TOO_WIDE`; `HAS_RANGES`.
     """
+    world, search = pointed(world), pointed(search)
     cells = search.cells
     while True:
         if not cells[PENDING]:

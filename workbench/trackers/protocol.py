@@ -34,6 +34,9 @@ from typing import Any
 
 from numba.extending import overload
 
+from workbench.accelerate import NO_COUNTS
+from workbench.parts import PartCompiler
+
 NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER = range(5)
 LOCK_NONE, LOCK_ZONE, LOCK_OWN, LOCK_PAGE = range(4)
 SPINLOCKS = 2  # that a tracker may name; in the clock the page-table locks come after them
@@ -174,52 +177,56 @@ def page_freed(tracker, world, page):
 OPERATIONS = tuple(_table)
 
 
-# With the JIT on, numba resolves each call while it compiles; it compares the arguments' names.
-@overload(pin)
+def _resolves(operation):
+    """With the JIT on, numba resolves each call while it compiles; it compares the arguments' names."""
+    return overload(operation, jit_options={"nopython": True, "pipeline_class": PartCompiler, **NO_COUNTS})
+
+
+@_resolves(pin)
 def _pin(tracker, world, page):
     return implementation("pin", tracker.instance_class)
 
 
-@overload(unpin)
+@_resolves(unpin)
 def _unpin(tracker, world, page, handle):
     return implementation("unpin", tracker.instance_class)
 
 
-@overload(pin_range)
+@_resolves(pin_range)
 def _pin_range(tracker, world, inode, start, n):
     return implementation("pin_range", tracker.instance_class)
 
 
-@overload(unpin_range)
+@_resolves(unpin_range)
 def _unpin_range(tracker, world, inode, start, n, handle):
     return implementation("unpin_range", tracker.instance_class)
 
 
-@overload(forget_range)
+@_resolves(forget_range)
 def _forget_range(tracker, world, inode, first, last, handle):
     return implementation("forget_range", tracker.instance_class)
 
 
-@overload(is_pinned)
+@_resolves(is_pinned)
 def _is_pinned(tracker, world, page):
     return implementation("is_pinned", tracker.instance_class)
 
 
-@overload(is_pinned_by_walk)
+@_resolves(is_pinned_by_walk)
 def _is_pinned_by_walk(tracker, world, page, mappings):
     return implementation("is_pinned_by_walk", tracker.instance_class)
 
 
-@overload(pinned_in_range)
+@_resolves(pinned_in_range)
 def _pinned_in_range(tracker, world, inode, start, n):
     return implementation("pinned_in_range", tracker.instance_class)
 
 
-@overload(bytes_in_use)
+@_resolves(bytes_in_use)
 def _bytes_in_use(tracker, world):
     return implementation("bytes_in_use", tracker.instance_class)
 
 
-@overload(page_freed)
+@_resolves(page_freed)
 def _page_freed(tracker, world, page):
     return implementation("page_freed", tracker.instance_class)
