@@ -4,7 +4,7 @@ Numba optimises and assembles every function by itself, and then again inside ea
 functions nested into each other that is most of its time. Here such a *part* keeps its code as it was translated. A
 *whole*, which is what Python calls, links the parts that it needs, each once, and is optimised as one program.
 
-This leans on numba's own interfaces (`numba.core`), as of numba 0.61 to 0.68.
+This leans on numba's own interfaces (`numba.core`), as of numba 0.68.
 """
 
 from collections.abc import Callable
