@@ -58,6 +58,28 @@ def measure(order, design):
     }
 
 
+def rows(quick=False):
+    """CPU time per page as memory grows, by a factor of 16; quick: from less."""
+    small = 16 if quick else SMALLEST
+    large = small + 4
+    return [_growth(design, small, large) for design in DESIGNS]
+
+
+def _growth(design, small, large):
+    simulate("rdma-longterm", design, pages=4096, duration_s=1.0)  # compiles
+    peer, ours = (measure(order, design)["cpu_ns_per_page"] for order in (small, large))
+    return {
+        "name": f"longterm/{design}",
+        "what": f"simulate rdma-longterm, {design}: CPU per page at 2^{large} pages, against 2^{small}",
+        "ours": ours,
+        "peer": peer,
+        "ratio": ours / peer,
+        "goal": f"ratio <= {large / small:.3g}",  # as n log n
+        "unit": "ns",
+        "note": "a simulated hour",
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("largest", type=int, nargs="?", default=26)
