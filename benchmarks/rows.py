@@ -32,7 +32,7 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- bench: written by `workbench bench --write-readme` -->", "<!-- /bench -->"
 SKIPPED, FAILED = "skipped: ", "failed: "
 WIDTH = 110
-GOAL = re.compile(r"(ours|ratio) (<=|>=) ([\d.]+)")
+GOAL = re.compile(r"(?:(ours|ratio) )?(<=|>=|≤|≥) ?([\d.]+) ?[x×]?")
 
 
 class Row(NamedTuple):
@@ -49,7 +49,7 @@ class Row(NamedTuple):
     ratio : float or None
         Of the two, in the direction that the goal is about.
     goal : str
-        ``ours`` or ``ratio``, ``<=`` or ``>=``, and a number; empty: measured, and that is all.
+        ``ours`` or ``ratio`` (the default), ``<=`` or ``>=``, and a number; empty: measured, and that is all.
     unit : str
     note : str
     """
@@ -80,7 +80,7 @@ class Row(NamedTuple):
         value = self.ours if told[1] == "ours" else self.ratio
         if value is None or math.isnan(value):
             return None
-        return value <= float(told[3]) if told[2] == "<=" else value >= float(told[3])
+        return value <= float(told[3]) if told[2] in "<=≤" else value >= float(told[3])
 
 
 def chosen(only: Sequence[str]) -> list[str]:
