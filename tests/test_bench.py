@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from benchmarks import bench_direct_io, bench_longterm, bench_start, bench_sweep, machine, measure, rows
@@ -311,10 +312,20 @@ def test_rows_of_sweep(monkeypatch):
     times = (Seconds(10.0, 20.0), Seconds(11.0, 21.0), Seconds(1.0, 1.0))
     monkeypatch.setattr(bench_sweep, "simulate", lambda *_, **__: None)
     monkeypatch.setattr(bench_sweep, "simulations", lambda ios, folder, seeds: (seeds * 50, *times))
+    monkeypatch.setattr(bench_sweep.results, "load", lambda store: pd.DataFrame())
+    monkeypatch.setattr(bench_sweep, "replications", lambda frame: 7)
     monkeypatch.setattr(bench_sweep, "run", lambda *commands: None)
     monkeypatch.setattr(bench_sweep, "timed", lambda work: (work(), Seconds(22.0, 21.0))[1])
     found = [Row(**row) for row in bench_sweep.rows()]
-    assert [row.name for row in found] == ["sweep/points", "sweep/x-one-core", "sweep/x-bare-loop"]
-    assert [row.met for row in found] == [True, True, True]
+    assert [row.name for row in found] == ["sweep/points", "sweep/x-one-core", "sweep/x-bare-loop", "sweep/interval"]
+    assert [row.met for row in found] == [True, True, True, None]
+    assert found[3].ours == pytest.approx(7 * 11 / 1000)
     assert found[1].ratio == 2 and found[2].ratio == pytest.approx(1.05)
-    assert [row.met for row in map(lambda row: Row(**row), bench_sweep.rows(quick=True))] == [None, True, None]
+    assert [row.met for row in map(lambda row: Row(**row), bench_sweep.rows(quick=True))] == [None, True, None, None]
+
+
+def test_replications_until_the_interval_is_narrow():
+    cells = [(point, value) for point, spread in (("a", 0.001), ("b", 0.05)) for value in (1 - spread, 1 + spread)]
+    frame = pd.DataFrame(cells, columns=["parameters", "latency_mean_ns"])
+    assert bench_sweep.replications(frame[frame["parameters"] == "a"]) == 2
+    assert bench_sweep.replications(frame) == math.ceil((1.96 * 0.05 * math.sqrt(2) / 0.01) ** 2)
