@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.measure import Seconds, timed, with_package
@@ -34,23 +34,37 @@ def rows(quick: bool = False) -> list[dict[str, Any]]:
     Parameters
     ----------
     quick : bool
-        One further tracker, in place of two.
+        Not with nothing compiled.
     """
-    further = FURTHER[:1] if quick else FURTHER
+    if quick:
+        skipped = "skipped: not with --quick, since it compiles for a minute or more"
+        cold = [row | {"note": skipped} for row in cold_rows([None] * (1 + len(FURTHER)))]
+        return [*warm_rows(with_package()), *cold]
     with tempfile.TemporaryDirectory(prefix="workbench-cold-") as cache:
         environment = with_package() | {"NUMBA_CACHE_DIR": cache}
-        cold = [Seconds(*pair) for pair in simulated(environment, FIRST, *further)]
-        warm = best(environment, SIMULATE, FIRST)
-        imported = best(environment, "import workbench")
-    floor = best(with_package(), "import numba, pandas")
-    found = [
+        cold = cold_rows([Seconds(*pair) for pair in simulated(environment, FIRST, *FURTHER)])
+        return [*warm_rows(environment), *cold]
+
+
+def warm_rows(environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Rows of what everybody waits for each time."""
+    simulated(environment, FIRST)  # compiles, if that is not done yet
+    warm, imported = best(environment, SIMULATE, FIRST), best(environment, "import workbench")
+    floor = best(environment, "import numba, pandas")
+    return [
         _row("import", "import workbench, against import numba, pandas", imported, "ours <= 0.5", floor),
-        _row("first", "first simulation of all, nothing compiled: tracker bias", cold[0], "ours <= 20"),
+        _row("warm", "a simulation, everything compiled: all of the process", warm, "ours <= 1"),
     ]
-    for design, seconds in zip(further, cold[1:], strict=True):
+
+
+def cold_rows(seconds: Sequence[Seconds | None]) -> list[dict[str, Any]]:
+    """Rows of the first simulation of all, and of those of further trackers."""
+    what = "first simulation of all, nothing compiled: tracker bias"
+    found = [_row("first", what, seconds[0], "ours <= 20")]
+    for design, spent in zip(FURTHER, seconds[1:], strict=True):
         name = design.removeprefix("tracker=")
-        found.append(_row(f"further-{name}", f"first simulation of a further tracker: {name}", seconds, "ours <= 8"))
-    return [*found, _row("warm", "a simulation, everything compiled: all of the process", warm, "ours <= 1")]
+        found.append(_row(f"further-{name}", f"first simulation of a further tracker: {name}", spent, "ours <= 8"))
+    return found
 
 
 def simulated(environment: Mapping[str, str], *designs: str) -> list[list[float]]:
@@ -69,14 +83,14 @@ def best(environment: Mapping[str, str], *command: str) -> Seconds:
     return min((timed(run) for _ in range(REPEATS)), key=lambda seconds: seconds.cpu)
 
 
-def _row(name: str, what: str, ours: Seconds, goal: str, peer: Seconds | None = None) -> dict[str, Any]:
+def _row(name: str, what: str, ours: Seconds | None, goal: str, peer: Seconds | None = None) -> dict[str, Any]:
     return {
         "name": f"start/{name}",
         "what": what,
-        "ours": ours.cpu,
+        "ours": ours.cpu if ours else None,
         "peer": peer.cpu if peer else None,
-        "ratio": ours.cpu / peer.cpu if peer else None,
+        "ratio": ours.cpu / peer.cpu if ours and peer else None,
         "goal": goal,
         "unit": "s",
-        "note": f"CPU time; by the clock {ours.clock:.2f} s",
+        "note": f"CPU time; by the clock {ours.clock:.2f} s" if ours else "",
     }

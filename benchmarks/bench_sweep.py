@@ -20,7 +20,7 @@ import jupytext
 from benchmarks.measure import timed, with_package
 from workbench import results, simulate
 
-DESIGN = "v4.17"
+DESIGN = "v6.12"
 JOBS = 2
 GRID = {"qd": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512], "size_kib": [4, 8, 16, 32, 64]}
 SEEDS = 20
