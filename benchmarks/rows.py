@@ -17,6 +17,7 @@ import pandas as pd
 from benchmarks.measure import Skipped
 from workbench.errors import UsageError, nearest
 from workbench.tables import carries_unit, number, text_table
+from workbench.usage import layout
 
 # By name, as ``--only`` has it: in the order of the table.
 BENCHMARKS = {
@@ -141,47 +142,41 @@ def failed(rows: Iterable[Row]) -> bool:
     return any(row.note.startswith(FAILED) for row in rows)
 
 
-def frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """Lay the rows out as text, a column each of what the table shows."""
+def frame(rows: Iterable[Row], key: str) -> pd.DataFrame:
+    """Lay the rows out as text, a column each of what the tables show; `key` is the field in the first one."""
     return pd.DataFrame(
         [
             {
-                "what": row.what,
-                "ours": value(row.ours, row.unit),
-                "peer": value(row.peer, row.unit),
+                key: getattr(row, key),
+                "ours": number(row.ours, row.unit),
+                "peer": number(row.peer, row.unit),
+                "unit": "" if carries_unit(row.unit) else row.unit,
                 "ratio": number(row.ratio),
                 "goal": row.goal.removeprefix("ours ") or "-",
                 "met": {True: "yes", False: "no", None: "-"}[row.met],
-                "note": row.note,
             }
             for row in rows
         ]
     )
 
 
-def value(measured: float | None, unit: str) -> str:
-    """Write a value with its unit."""
-    if measured is None:
-        return "-"
-    return number(measured, unit) if carries_unit(unit) else f"{number(measured)} {unit}"
+def text(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
+    """Write the table for a terminal; below it what each row is, and what all was measured on."""
+    told = [(row.name, "; ".join(filter(None, (row.what, row.note)))) for row in rows]
+    table = text_table(frame(rows, "name"), width=WIDTH)
+    return "\n".join([table, "", *layout(told, width=WIDTH), "", *layout(list(machine.items()), width=WIDTH)])
 
 
-def text(rows: Iterable[Row], machine: Mapping[str, Any]) -> str:
-    """Write the table for a terminal, and below it what it was measured on."""
-    about = "\n".join(f"{key}: {told}" for key, told in machine.items())
-    return f"{text_table(frame(rows), width=WIDTH)}\n\n{about}"
-
-
-def markdown(rows: Iterable[Row], machine: Mapping[str, Any]) -> str:
+def markdown(rows: Sequence[Row], machine: Mapping[str, Any]) -> str:
     """Write the table for the README."""
-    table = frame(rows)
+    table = frame(rows, "what").assign(note=[row.note for row in rows])
     lines = [" | ".join(table.columns), " | ".join("---" for _ in table.columns)]
     lines += [" | ".join(cell.replace("|", "\\|") for cell in cells) for cells in table.itertuples(index=False)]
     about = "; ".join(f"{key}: {told}" for key, told in machine.items())
     return "\n".join(f"| {line} |" for line in lines) + f"\n\nMeasured on: {about}."
 
 
-def write_readme(rows: Iterable[Row], machine: Mapping[str, Any], path: Path = README) -> None:
+def write_readme(rows: Sequence[Row], machine: Mapping[str, Any], path: Path = README) -> None:
     """Put the table between its two marks in the README.
 
     Raises

@@ -66,7 +66,8 @@ def test_what_cannot_run_or_differs_has_a_row_that_says_so():
     assert [row.name for row in found] == ["a/won", "a/lost", "two", "three"]
     assert [row.note for row in found] == ["True", "a note", "skipped: needs gcc", "failed: the twin counts otherwise"]
     assert rows.failed(found) and not rows.failed(found[:3])
-    assert "skipped: needs gcc" in rows.text(found, MACHINE) and "CPU: one" in rows.text(found, MACHINE)
+    text = rows.text(found, MACHINE)
+    assert "  benchmark two; skipped: needs gcc\n" in text and "\nCPU   one\n" in text
 
 
 def test_every_benchmark_is_a_module_and_named_in_the_help():
@@ -81,8 +82,8 @@ def test_the_readme_gets_the_table_and_keeps_the_rest(tmp_path):
     rows.write_readme([Row(**WON), Row(**LOST)], MACHINE, readme)
     text = readme.read_text()
     assert text.startswith(f"before\n\n{BEGIN}\n") and text.endswith(f"\n{END}\n\nafter\n") and "old" not in text
-    assert "| this, against that | 120 M/s | 3 M/s | 40 | ratio >= 25 | yes | a note |" in text
-    assert r"| this \| that | 120s | 3s | 1.7 | ratio <= 1.5 | no | a note |" in text
+    assert "| this, against that | 120 | 3 | M/s | 40 | ratio >= 25 | yes | a note |" in text
+    assert r"| this \| that | 120s | 3s |  | 1.7 | ratio <= 1.5 | no | a note |" in text
     assert "Measured on: CPU: one; load: 0.0." in text
     rows.write_readme([Row(**WON), Row(**LOST)], MACHINE, readme)
     assert readme.read_text() == text and [path.name for path in tmp_path.iterdir()] == ["README.md"]
@@ -129,7 +130,7 @@ def bench(monkeypatch, capsys):
 def test_the_command_prints_the_table(bench):
     status, out, err = bench("--only", "start", "--only", "direct-io", "--quick")
     assert (status, err, bench.asked) == (0, "", [(["direct-io", "start"], True)])
-    assert "this, against that" in out and "no" in out.split() and "load: 0.0 before, " in out
+    assert "this, against that" in out and "no" in out.split() and "load  0.0 before, " in out
     assert max(map(len, out.splitlines())) <= rows.WIDTH
 
 
