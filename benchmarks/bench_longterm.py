@@ -69,14 +69,14 @@ def _growth(design, small, large):
     simulate("rdma-longterm", design, pages=4096, duration_s=1.0)  # compiles
     peer, ours = (measure(order, design)["cpu_ns_per_page"] for order in (small, large))
     return {
-        "name": f"longterm/{design}",
-        "what": f"simulate rdma-longterm, {design}: CPU per page at 2^{large} pages, against 2^{small}",
+        "name": f"longterm/{design.partition(',')[0].removeprefix('tracker=')}",
+        "what": f"simulate rdma-longterm, CPU per page at 2^{large} pages, against 2^{small}",
         "ours": ours,
         "peer": peer,
         "ratio": ours / peer,
         "goal": f"ratio <= {large / small:.3g}",  # as n log n
         "unit": "ns",
-        "note": "a simulated hour",
+        "note": f"{design}, a simulated hour",
     }
 
 

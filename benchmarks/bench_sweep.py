@@ -99,7 +99,7 @@ def rows(quick=False):
             "ours": swept.clock,
             "peer": alone.clock,
             "ratio": alone.clock / swept.clock,
-            "goal": "ratio >= 1.8",
+            "goal": "" if quick else "ratio >= 1.8",
             "unit": "s",
             "note": note,
         },
