@@ -59,10 +59,11 @@ def measure(order, design):
 
 
 def rows(quick=False):
-    """CPU time per page as memory grows, by a factor of 16; quick: from less."""
-    small = 16 if quick else SMALLEST
-    large = small + 4
-    return [_growth(design, small, large) for design in DESIGNS]
+    """CPU time per page as memory grows, by a factor of 16; quick: up to as much as the others begin with."""
+    large = SMALLEST if quick else SMALLEST + 4
+    found = [_growth(design, large - 4, large) for design in DESIGNS]
+    # Below that what a run costs however small it is would hide any growth.
+    return [row | {"goal": ""} for row in found] if quick else found
 
 
 def _growth(design, small, large):

@@ -308,8 +308,11 @@ def test_a_fresh_process_is_timed():
 def test_rows_of_longterm(monkeypatch):
     monkeypatch.setattr(bench_longterm, "simulate", lambda *_, **__: None)
     monkeypatch.setattr(bench_longterm, "measure", lambda order, design: {"cpu_ns_per_page": order * 10})
-    found = [Row(**row) for row in bench_longterm.rows(quick=True)]
-    assert [(row.ours, row.peer, row.met) for row in found] == [(200, 160, True)] * 2
+    found = [Row(**row) for row in bench_longterm.rows()]
+    assert [(row.ours, row.peer, row.met) for row in found] == [(240, 200, True)] * 2
+    assert [row["ours"] for row in bench_longterm.rows(quick=True)] == [200, 200]
+    monkeypatch.setattr(bench_longterm, "measure", lambda order, design: {"cpu_ns_per_page": order**2})
+    assert [Row(**row).met for row in bench_longterm.rows()] == [False, False]
 
 
 def test_rows_of_sweep(monkeypatch):
