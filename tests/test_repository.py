@@ -33,7 +33,7 @@ LAYERS = [
     {"kernel"},
     {
         *("usage", "batch", "sweep", "report", "export", "widgets", "lab"),
-        *("cli_explore", "cli_export", "cli_kernel", "cli_schedule", "cli_sweep", "cli"),
+        *("cli_bench", "cli_explore", "cli_export", "cli_kernel", "cli_schedule", "cli_sweep", "cli"),
     },
     {"__init__", "__main__"},
 ]
