@@ -22,6 +22,7 @@ from benchmarks.lab import (
     run_all,
     wait_until_idle,
 )
+from benchmarks.measure import Skipped
 from workbench.widgets.views import SCENES
 
 MOVES = 12  # of each slider, there and back
@@ -54,17 +55,47 @@ def main() -> int:
     if why := missing():
         print(f"bench_explorer: {why}", file=sys.stderr)
         return 1
-    with jupyterlab() as lab, browser_page() as page:
-        cells = [f"from workbench.widgets import explorer\nexplorer({scenario!r})" for scenario in SCENES]
-        new_notebook(lab, "explorers.ipynb", cells)
-        open_notebook(page, lab, "explorers.ipynb")
-        run_all(page)
-        measured = {scenario: _measure(page, place, arguments.moves) for place, scenario in enumerate(SCENES)}
+    measured = measure(arguments.moves)
     if arguments.json:
         print(json.dumps({"machine": _machine(), "ms": measured}, indent=2))
     else:
         _print(measured)
     return 0
+
+
+def rows(quick: bool = False) -> list[dict[str, Any]]:
+    """Median of all moves, from slider to picture.
+
+    Raises
+    ------
+    Skipped
+        There is no browser to be driven, or it has to be quick.
+    """
+    if why := "not with --quick: it starts JupyterLab and a browser" if quick else missing():
+        raise Skipped(why)
+    found = [ms for sliders in measure(MOVES).values() for of_slider in sliders.values() for ms in of_slider]
+    return [
+        {
+            "name": "explorer/move",
+            "what": "slider to picture in the explorer notebook, in a browser: median",
+            "ours": statistics.median(found) / 1000,
+            "peer": None,
+            "ratio": None,
+            "goal": f"ours <= {GOAL_MS / 1000}",
+            "unit": "s",
+            "note": _told(found),
+        }
+    ]
+
+
+def measure(moves: int) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds of each move, by scenario and slider."""
+    with jupyterlab() as lab, browser_page() as page:
+        cells = [f"from workbench.widgets import explorer\nexplorer({scenario!r})" for scenario in SCENES]
+        new_notebook(lab, "explorers.ipynb", cells)
+        open_notebook(page, lab, "explorers.ipynb")
+        run_all(page)
+        return {scenario: _measure(page, place, moves) for place, scenario in enumerate(SCENES)}
 
 
 def _measure(page: Any, place: int, moves: int) -> dict[str, list[float]]:

@@ -58,6 +58,29 @@ def measure(order, design):
     }
 
 
+def rows(quick=False):
+    """CPU time per page as memory grows, by a factor of 16; quick: up to as much as the others begin with."""
+    large = SMALLEST if quick else SMALLEST + 4
+    found = [_growth(design, large - 4, large) for design in DESIGNS]
+    # Below that what a run costs however small it is would hide any growth.
+    return [row | {"goal": ""} for row in found] if quick else found
+
+
+def _growth(design, small, large):
+    simulate("rdma-longterm", design, pages=4096, duration_s=1.0)  # compiles
+    peer, ours = (measure(order, design)["cpu_ns_per_page"] for order in (small, large))
+    return {
+        "name": f"longterm/{design.partition(',')[0].removeprefix('tracker=')}",
+        "what": f"simulate rdma-longterm, CPU per page at 2^{large} pages, against 2^{small}",
+        "ours": ours,
+        "peer": peer,
+        "ratio": ours / peer,
+        "goal": f"ratio <= {large / small:.3g}",  # as n log n
+        "unit": "ns",
+        "note": f"{design}, a simulated hour",
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("largest", type=int, nargs="?", default=26)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PEERS = Path(__file__).parent / "peers"
 
@@ -63,3 +64,26 @@ def compiled(source: str) -> ctypes.CDLL:
         made = Path(folder, Path(source).stem + ".so")
         subprocess.run([gcc, "-std=c11", "-O2", "-shared", "-fPIC", "-o", made, PEERS / source], check=True)
         return ctypes.CDLL(str(made))
+
+
+class Seconds(NamedTuple):
+    """How long other processes took: by the clock, and of CPU [s]."""
+
+    clock: float
+    cpu: float
+
+
+def timed(work: Callable[[], Any]) -> Seconds:
+    """Time work that is done in child processes, which have ended when it returns."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    work()
+    clock = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Seconds(clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def with_package() -> dict[str, str]:
+    """Give the environment of a child process that imports this checkout's package."""
+    paths = filter(None, [str(PEERS.parent.parent), os.environ.get("PYTHONPATH")])
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}

@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 # Imports point to the same layer or to one above it in this list. A dotted name places a part of a package.
 LAYERS = [
-    {"accelerate", "errors", "provenance", "sizes"},
+    {"parts", "accelerate", "pointed", "errors", "provenance", "sizes"},
     {"trackers.protocol", "policies"},  # what step programs ask, and what they are told
     {"mm", "costs", "cost_files", "traces"},
     {"trackers"},
@@ -33,7 +33,7 @@ LAYERS = [
     {"kernel"},
     {
         *("usage", "batch", "sweep", "report", "export", "widgets", "lab"),
-        *("cli_explore", "cli_export", "cli_kernel", "cli_schedule", "cli_sweep", "cli"),
+        *("cli_bench", "cli_explore", "cli_export", "cli_kernel", "cli_schedule", "cli_sweep", "cli"),
     },
     {"__init__", "__main__"},
 ]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from workbench.cli_bench import add_bench
 from workbench.cli_explore import add_explore, add_matrix
 from workbench.cli_export import add_export
 from workbench.cli_kernel import add_kernel
@@ -171,6 +172,7 @@ def _parser() -> Parser:
     add_export(add)
     _add_trace(add)
     add_kernel(add)
+    add_bench(add)
     return parser
 
 

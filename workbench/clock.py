@@ -64,14 +64,13 @@ LOCK = np.dtype(
 
 SLICE_PS = 3_000_000_000  # 3 ms: base slice of v6.12 kernel/sched/fair.c scaled for 8 or more CPUs
 
-# The driver's own registers.
+# The driver's own registers; SEQUENCE is how many events there have been.
 (
     HEAP_N,
     SEQUENCE,
     FIRST_TIME,
     FIRST_SEQUENCE,
     FIRST_WHAT,
-    EVENTS,
     DRAW_NEXT,
     UNITS_FREE,
     PER_PAGE_PS,
@@ -86,7 +85,7 @@ SLICE_PS = 3_000_000_000  # 3 ms: base slice of v6.12 kernel/sched/fair.c scaled
     DEVICE_BUSY_PS,
     PAGES_LOCKED_PS,
     CELLS,
-) = range(20)
+) = range(19)
 
 STEP_END, DEVICE_DONE, TIMER = range(3)
 NEED_DRAWS, NEED_PLAN, LOG_FULL, FINISHED = range(4)
@@ -173,7 +172,6 @@ def push_event(clock, time, kind, arg):
     """Schedule an event. The earliest one stands apart, so that a CPU's next step mostly skips the heap."""
     cells = clock.cells
     cells[SEQUENCE] += 1
-    cells[EVENTS] += 1
     sequence, what = cells[SEQUENCE], arg * 4 + kind
     if cells[FIRST_WHAT] < 0:
         if cells[HEAP_N] == 0 or time < clock.heap[0, 0]:
@@ -379,19 +377,30 @@ def start_cpu(tracker, world, clock, c):
     cpu = at(clock.cpu, c)
     cpu["kicked"] = 0
     now = world.sys[R.NOW]
-    if cpu["busy"]:
-        if cpu["holds"] == 0 or at(clock.lock, cpu["holds"] - 1)["holder"] != c + 1 or cpu["spin_ps"] < 0:
-            return  # in a step, or still spinning
-        lock = at(clock.lock, cpu["holds"] - 1)
-        lock["waited_ps"] += now - cpu["spin_ps"]
-        cpu["busy_ps"] += now - cpu["spin_ps"]
-        cpu["spin_ps"] = -1
+    ready = _got_lock(clock, cpu, c, now) if cpu["busy"] else _chose_task(tracker, world, clock, cpu, c, now)
+    if ready:
         _execute(tracker, world, clock, c)
-        return
+
+
+@inline
+def _got_lock(clock, cpu, c, now):
+    """Whether a busy CPU was spinning for a lock, and has it now."""
+    if cpu["holds"] == 0 or at(clock.lock, cpu["holds"] - 1)["holder"] != c + 1 or cpu["spin_ps"] < 0:
+        return False  # in a step, or still spinning
+    lock = at(clock.lock, cpu["holds"] - 1)
+    lock["waited_ps"] += now - cpu["spin_ps"]
+    cpu["busy_ps"] += now - cpu["spin_ps"]
+    cpu["spin_ps"] = -1
+    return True
+
+
+@inline
+def _chose_task(tracker, world, clock, cpu, c, now):
+    """Whether an idle CPU has found a task, and with it the lock that its step needs."""
     if cpu["current"] == 0:
         cpu["current"] = _dequeue(clock, cpu)
         if cpu["current"] == 0:
-            return
+            return False
         cpu["slice_ps"] = now
     cpu["busy"] = 1
     wanted = spinlock_of(tracker, world, at(world.task, cpu["current"] - 1))
@@ -401,10 +410,10 @@ def start_cpu(tracker, world, clock, c):
         lock["taken"] += 1
         if lock["holder"] != 0:
             _spin(clock, cpu, lock, c, now)
-            return
+            return False
         lock["holder"] = c + 1
         lock["since_ps"] = now
-    _execute(tracker, world, clock, c)
+    return True
 
 
 @inline
@@ -419,7 +428,7 @@ def _spin(clock, cpu, lock, c, now):
     lock["tail"] = c + 1
 
 
-@step
+@inline
 def _execute(tracker, world, clock, c):
     """Run the step: effects now, the CPU and the lock taken for its cost."""
     sys = world.sys

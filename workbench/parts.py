@@ -4,15 +4,14 @@ Numba optimises and assembles every function by itself, and then again inside ea
 functions nested into each other that is most of its time. Here such a *part* keeps its code as it was translated. A
 *whole*, which is what Python calls, links the parts that it needs, each once, and is optimised as one program.
 
-This leans on numba's own interfaces (`numba.core`), as of numba 0.61 to 0.68.
+This leans on numba's own interfaces (`numba.core`), as of numba 0.68.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 import numba
-from numba.core.codegen import JITCodeLibrary
+from numba.core.codegen import JITCodeLibrary, ll
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, _LowerResult
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
@@ -76,7 +75,7 @@ class _WholeLibrary(JITCodeLibrary):
         # What nobody else can call is inlined where it is called once, and goes when it is called no more.
         for function in self._final_module.functions:
             if not function.is_declaration and function.name not in own:
-                function.linkage = llvm.Linkage.internal
+                function.linkage = ll.Linkage.internal
         self._optimize_final_module()
         self._final_module.verify()
         self._finalize_final_module()

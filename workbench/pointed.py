@@ -8,9 +8,9 @@ outlive the function that made it.
 import hashlib
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.cgutils import ir
 from numba.core.datamodel import models, register_default
 from numba.core.errors import TypingError
 from numba.core.imputils import impl_ret_borrowed

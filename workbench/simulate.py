@@ -486,7 +486,7 @@ def _timed(setup: Setup, ticker: clock.Clock, histograms: dict[str, pd.DataFrame
     latency, release, outlives = (histograms[R.HISTOGRAMS[i]] for i in (R.LATENCY, R.RELEASE, R.OUTLIVES))
     return {
         "simulated_ps": span,
-        "events": int(cells[clock.EVENTS]),
+        "events": int(cells[clock.SEQUENCE]),
         "iops": count["DIOS"] / seconds if seconds else math.nan,
         "latency_mean_ns": _mean(world, R.LATENCY) / 1000,
         **{f"latency_{p}_ns": percentile(latency, q) / 1000 for p, q in _QUANTILES.items()},

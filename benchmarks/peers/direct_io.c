@@ -650,6 +650,7 @@ static void start_cpu(struct world *w, int32_t c)
 	settle(w);
 }
 
+/* The slice of a thread is looked at, as in the package; with one thread on a CPU it is never over for anybody. */
 static void end_step(struct world *w, int32_t c)
 {
 	struct cpu *cpu = &w->cpu[c];

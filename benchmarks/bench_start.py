@@ -1,0 +1,96 @@
+"""How long one waits before anything runs: ``python -m benchmarks --only start``.
+
+Each figure is of a fresh process: ``import workbench``; the first simulation of a tracker with nothing compiled, and
+that of each further tracker; a simulation with everything compiled. Figures are CPU time, since other work on the
+machine is in that of the clock; notes have both.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.measure import Seconds, timed, with_package
+
+FIRST = "tracker=bias"
+FURTHER = ("tracker=flag", "tracker=vma-common:release=split")
+REPEATS = 5
+# Time of each design's first simulation, in this process.
+SIMULATE = """
+import json, sys, time
+from workbench import simulate
+for design in sys.argv[1:]:
+    clock, cpu = time.perf_counter(), time.process_time()
+    simulate("direct-io", design, ios=100, qd=8, size_kib=16)
+    print(json.dumps([time.perf_counter() - clock, time.process_time() - cpu]))
+"""
+
+
+def rows(quick: bool = False) -> list[dict[str, Any]]:
+    """Measure.
+
+    Parameters
+    ----------
+    quick : bool
+        Not with nothing compiled.
+    """
+    if quick:
+        skipped = "skipped: not with --quick, since it compiles for a minute or more"
+        cold = [row | {"note": skipped} for row in cold_rows([None] * (1 + len(FURTHER)))]
+        return [*warm_rows(with_package()), *cold]
+    with tempfile.TemporaryDirectory(prefix="workbench-cold-") as cache:
+        environment = with_package() | {"NUMBA_CACHE_DIR": cache}
+        cold = cold_rows([Seconds(*pair) for pair in simulated(environment, FIRST, *FURTHER)])
+        return [*warm_rows(environment), *cold]
+
+
+def warm_rows(environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Rows of what everybody waits for each time."""
+    simulated(environment, FIRST)  # compiles, if that is not done yet
+    warm, imported = best(environment, SIMULATE, FIRST), best(environment, "import workbench")
+    floor = best(environment, "import numba, pandas")
+    return [
+        _row("import", "import workbench, against import numba, pandas", imported, "ours <= 0.5", floor),
+        _row("warm", "a simulation, everything compiled: all of the process", warm, "ours <= 1"),
+    ]
+
+
+def cold_rows(seconds: Sequence[Seconds | None]) -> list[dict[str, Any]]:
+    """Rows of the first simulation of all, and of those of further trackers."""
+    what = "first simulation of all, nothing compiled: tracker bias"
+    found = [_row("first", what, seconds[0], "ours <= 20")]
+    for design, spent in zip(FURTHER, seconds[1:], strict=True):
+        name = design.removeprefix("tracker=")
+        found.append(_row(f"further-{name}", f"first simulation of a further tracker: {name}", spent, "ours <= 8"))
+    return found
+
+
+def simulated(environment: Mapping[str, str], *designs: str) -> list[list[float]]:
+    """Simulate designs in one fresh process; of each the time by the clock and of CPU [s]."""
+    command = [sys.executable, "-c", SIMULATE, *designs]
+    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def best(environment: Mapping[str, str], *command: str) -> Seconds:
+    """Run a command of Python some times; the one that took least CPU."""
+
+    def run() -> None:
+        subprocess.run([sys.executable, "-c", *command], env=environment, capture_output=True, check=True)
+
+    return min((timed(run) for _ in range(REPEATS)), key=lambda seconds: seconds.cpu)
+
+
+def _row(name: str, what: str, ours: Seconds | None, goal: str, peer: Seconds | None = None) -> dict[str, Any]:
+    return {
+        "name": f"start/{name}",
+        "what": what,
+        "ours": ours.cpu if ours else None,
+        "peer": peer.cpu if peer else None,
+        "ratio": ours.cpu / peer.cpu if ours and peer else None,
+        "goal": goal,
+        "unit": "s",
+        "note": f"CPU time; by the clock {ours.clock:.2f} s" if ours else "",
+    }
