@@ -102,6 +102,15 @@ end_page_writeback:
   if :: d_step { end_writeback(p); free_bio(b); b = 0 } goto take_bio fi
 }
 
+/* An end, at which nobody waits, or one whom BUG_ON has killed holds a page. There are three pages at most. */
+#define is_lost(p) (page[p].cached && page[p].newer_than_disk && \
+  (!(page[p].dirty || page[p].pte_dirty) || (killed && page[p].locked)))
+#if TASKS > 3
+#define WAITERS (!killed && (waits[0] + waits[1] + waits[2] + waits[3]))
+#else
+#define WAITERS (!killed && (waits[0] + waits[1] + waits[2]))
+#endif
+
 /* The world is laid out in a step of its own, so that there is a state more than of `workbench explore`: before it. */
 init {
   atomic {
@@ -140,6 +149,9 @@ end:
 #endif
 #if ROWS > 5
   ROW(5)
+#endif
+#if JUDGES_ENDS
+  :: d_step { timeout && !WAITERS && (is_lost(0) || is_lost(PAGES / 2) || is_lost(PAGES - 1)) -> seen(LOST_UPDATE) }
 #endif
   od
 }

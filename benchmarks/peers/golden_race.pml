@@ -1,6 +1,6 @@
 /*
  * The small world of the scenario golden-race: a synchronous direct IO reads into a mapped page while it is written
- * back and reclaimed. FLUSHER_ROUNDS, KSWAPD_ROUNDS and FSYNC make it larger.
+ * back and reclaimed. FLUSHER_ROUNDS (1 or more), KSWAPD_ROUNDS and FSYNC make it larger.
  */
 
 #ifndef FLUSHER_ROUNDS
@@ -110,7 +110,7 @@ end_dead:
 
 /* ---- kswapd */
 
-#define KSWAPD 1
+#define KSWAPD (KSWAPD_ROUNDS != 0)
 proctype kswapd() {
   unsigned rounds : 4 = KSWAPD_ROUNDS;
   bit last; bit locked; bit answer; bit told_no;

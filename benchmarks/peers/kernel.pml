@@ -20,6 +20,7 @@
 #define HAZARD 0
 #endif
 #define seen(hazard) assert(hazard != HAZARD)
+#define JUDGES_ENDS (HAZARD == LOST_UPDATE) /* which takes a word of its own for what BUG_ON has done */
 
 #ifndef BIAS
 #define BIAS 0
@@ -76,6 +77,9 @@ byte flight_head[THREADS];
 byte flight_tail[THREADS];
 byte handles; /* of the journal */
 byte readers; /* of i_mmap_rwsem */
+#if JUDGES_ENDS
+bit killed;
+#endif
 
 /* ---- pages */
 
@@ -277,6 +281,9 @@ lock_page:
      } goto lock_page
   :: d_step {
        runs && is_free && !nothing_to_write && !page[at].writeback && !page[at].private -> /* BUG_ON */
+#if JUDGES_ENDS
+       killed = 1;
+#endif
        take_handle(); page[at].locked = 1; locked = 1; journal = 0; rounds = 0
      } goto end_dead
   :: d_step {
