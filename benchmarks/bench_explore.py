@@ -1,9 +1,10 @@
-"""How fast `explore` searches, and how many bytes it keeps per state.
+"""`explore` beside SPIN: the same worlds in Promela (``peers/*.pml``), every state of them, one core each.
 
-Two overlapping GUP calls by two threads, over 4 pages, in 4 bios, with the flusher; the search stops at a number of
-states, if it does not end before. The peer is the same search in plain Python (without the JIT), in the same run.
+States per second of CPU, growth of the tables in it, compilation not; and bytes per state: of both with their tables,
+of SPIN without the stack of its depth-first search. SPIN is compiled ``-O2 -DSAFETY``; its table of hashes has room for
+all states from the start. Both find as many states, or it fails. One more peer is the same search in plain Python.
 
-    python -m benchmarks.bench_explore [--states N]
+    python -m benchmarks.bench_explore [--quick]
 """
 
 import argparse
@@ -11,66 +12,164 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from benchmarks import spin
 from workbench.explore import bytes_in_use, run_search
 from workbench.replay import small_world
-from workbench.search import engine
 from workbench.tables import number, text_table
 
-WORLD = {"threads": 2, "qd": 1, "size_kib": 12, "bio_pages": 2, "shift": 1}
-DESIGNS = (
-    "v4.17",
-    "tracker=bias,cleaning=skip",
-    "tracker=lru-count,cleaning=skip",
-    "tracker=vma-common:release=count,cleaning=skip",
+
+class World(NamedTuple):
+    """A small world, or an enlarged one."""
+
+    scenario: str
+    what: str
+    design: str
+    parameters: dict[str, Any]
+
+
+WORLDS = (
+    World("golden-race", "3 rounds", "v4.17", {"flusher_rounds": 3, "kswapd_rounds": 3}),
+    World("golden-race", "with fsync", "v4.17", {"flusher_rounds": 1, "fsync_us": 1.0}),
+    World("direct-io", "small world", "v4.17", {}),
 )
+QUICK_WORLDS = (
+    World("golden-race", "small world", "v4.17", {}),
+    World("direct-io", "small world", "tracker=bias,cleaning=skip", {}),
+)
+REPEATS = 3
 PLAIN_STATES = 3000
+GOAL_SPEED, GOAL_BYTES, GOAL_PLAIN = "ratio >= 1.5", "ratio <= 1", ""
 
 
-def search(design, states, reduce):
-    """States per second, transitions per second, and bytes per state, of one search."""
-    small = small_world("direct-io", design, WORLD)
-    assert (len(small.world.page), len(small.world.dio)) == (4, 2)
-    began = time.perf_counter()
-    found = run_search(small, max_states=states, reduce=reduce)
-    seconds = time.perf_counter() - began
-    kept = int(found.search.states.cells[0])
-    moves = int(found.search.cells[engine.TRANSITIONS])
-    return kept / seconds, moves / seconds, bytes_in_use(found.search) / kept
+class Ours(NamedTuple):
+    """A search of `explore`: states, seconds of CPU, bytes."""
+
+    states: int
+    seconds: float
+    bytes: int
 
 
-def plain(design):
+def search(world: World, max_states: int = 0, reduce: bool = False) -> Ours:
+    """Search a world; it is set up before the time starts."""
+    small = small_world(world.scenario, world.design, world.parameters)
+    limit = {"max_states": max_states} if max_states else {}
+    began = time.process_time()
+    found = run_search(small, reduce=reduce, **limit)
+    seconds = time.process_time() - began
+    return Ours(int(found.search.states.cells[0]), seconds, bytes_in_use(found.search))
+
+
+def plain(world: World) -> float:
     """States per second of the same search in plain Python."""
-    code = f"from benchmarks.bench_explore import *; print(search({design!r}, {PLAIN_STATES}, False)[0])"
+    code = (
+        "from benchmarks.bench_explore import *\n"
+        f"found = search(World(*{tuple(world)!r}), {PLAIN_STATES})\nprint(found.states / found.seconds)"
+    )
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-c", code]
     return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
 
-def main():
-    """Measure every design, and print the table."""
+def beside_spin(world: World, repeats: int) -> tuple[Ours, dict[str, spin.Searched]]:
+    """Search with both, in turns; the fastest of several of each.
+
+    Raises
+    ------
+    AssertionError
+        They do not find as many states.
+    """
+    search(world, 100)  # compiles
+    options = spin.defines(world.scenario, world.design, world.parameters)
+    with spin.compiled(world.scenario, options, *spin.MODES) as pans, spin.pinned():
+        ours = [search(world)]
+        theirs: dict[str, list[spin.Searched]] = {mode: [] for mode in spin.MODES}
+        for _ in range(repeats):
+            for mode, pan in zip(spin.MODES, pans, strict=True):
+                theirs[mode].append(spin.run(pan, ours[0].states))
+                assert theirs[mode][-1].states == ours[0].states, f"SPIN, {mode}: {theirs[mode][-1].states} states"
+            ours.append(search(world))
+
+    def fastest(found: list[Any]) -> Any:
+        return min(found, key=lambda one: one.seconds)
+
+    return fastest(ours), {mode: fastest(found) for mode, found in theirs.items()}
+
+
+def rows(quick: bool) -> list[dict[str, Any]]:
+    """Measure: a row for each world and mode of SPIN, its memory, and plain Python.
+
+    Parameters
+    ----------
+    quick : bool
+        Smaller worlds, once each.
+
+    Returns
+    -------
+    list of dict
+        ``name, what, ours, peer, ratio, goal, unit, note``.
+    """
+    found = []
+    worlds = QUICK_WORLDS if quick else WORLDS
+    if spin.missing():
+        found.append(_row("explore/spin", "explore against SPIN", note=f"skipped: needs {spin.missing()}"))
+        worlds = ()
+    for world in worlds:
+        ours, theirs = beside_spin(world, 1 if quick else REPEATS)
+        note = f"{ours.states} states"
+        for mode, spins in theirs.items():
+            slug = f"{world.what} {mode}".replace(", ", "-").replace(" ", "-")
+            name, what = f"explore/{world.scenario}-{slug}", f"{world.scenario}, {world.what}, against SPIN {mode}"
+            speeds = ours.states / ours.seconds, spins.states / spins.seconds
+            found.append(_row(name, what, *speeds, goal=GOAL_SPEED, unit="states/s", note=note))
+        least = min(spins.bytes for spins in theirs.values())
+        name, what = (
+            f"explore/{world.scenario}-{world.what.replace(' ', '-')}-bytes",
+            f"{world.scenario}, {world.what}, against SPIN's least",
+        )
+        found.append(
+            _row(name, what, ours.bytes / ours.states, least / ours.states, GOAL_BYTES, "bytes/state", note=note)
+        )
+    world = QUICK_WORLDS[0]
+    ours = search(world)
+    what = f"{world.scenario}, {world.what}, against plain Python"
+    found.append(_row("explore/plain", what, ours.states / ours.seconds, plain(world), GOAL_PLAIN, "states/s"))
+    return found
+
+
+def _row(
+    name: str,
+    what: str,
+    ours: float | None = None,
+    peer: float | None = None,
+    goal: str = "",
+    unit: str = "1",
+    note: str = "",
+) -> dict[str, Any]:
+    ratio = None if ours is None or peer is None else ours / peer
+    return {
+        "name": name,
+        "what": what,
+        "ours": ours,
+        "peer": peer,
+        "ratio": ratio,
+        "goal": goal,
+        "unit": unit,
+        "note": note,
+    }
+
+
+def main() -> None:
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--states", type=int, default=2_000_000)
-    states = parser.parse_args().states
-    rows = []
-    for design in DESIGNS:
-        search(design, 100, False)  # compile
-        peer = plain(design)
-        for reduce in (False, True):
-            per_second, moves, kept = search(design, states, reduce)
-            rows.append(
-                {
-                    "design": design,
-                    "reduced": "yes" if reduce else "no",
-                    "states/s": number(per_second, "1"),
-                    "transitions/s": number(moves, "1"),
-                    "x plain Python": number(per_second / peer, "1"),
-                    "B/state": number(kept, "1"),
-                }
-            )
-    print(text_table(pd.DataFrame(rows), width=100))
+    parser.add_argument("--quick", action="store_true", help="smaller worlds, once each")
+    table = pd.DataFrame(rows(parser.parse_args().quick))
+    for column in ("ours", "peer", "ratio"):
+        table[column] = [number(value) for value in table[column]]
+    print(text_table(table.drop(columns="name"), width=120))
 
 
 if __name__ == "__main__":
