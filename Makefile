@@ -8,7 +8,7 @@ WORKBENCH := $(BIN)/python -m workbench
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv figures quick verify test browser lab notebooks clean
+.PHONY: help venv figures quick verify test tools lab notebooks clean
 
 help:
 	@echo 'make venv       .venv, with the command workbench and what it needs; the others make it too'
@@ -32,15 +32,17 @@ quick: $(VENV)/.installed
 verify: $(VENV)/.installed
 	$(BIN)/python -m verification --out figures/verify
 
-# Tests of what is seen want Debian's chromium, and are skipped without; continuous integration installs it if it can.
-browser:
-	@if [ -n "$$CI" ] && [ "$$(id -u)" = 0 ] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then \
-		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null \
-			|| echo 'no chromium: tests in the browser are skipped' >&2; \
+# Some tests want Debian's chromium, or SPIN, and are skipped without; continuous integration installs them if it can.
+tools:
+	@if [ -n "$$CI" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		! { command -v chromium && command -v spin && command -v gcc; } >/dev/null; then \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+			chromium fonts-dejavu-core spin gcc libc6-dev; } >/dev/null \
+			|| echo 'not installed: chromium, SPIN; their tests are skipped' >&2; \
 	fi
 
 # First compiled, each file of tests in one process; then as plain Python, which coverage can see.
-test: $(VENV)/.installed-test browser
+test: $(VENV)/.installed-test tools
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
