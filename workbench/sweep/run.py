@@ -152,6 +152,7 @@ class _Run:
 
     def all(self, client: Any) -> list[dict[str, Any]]:
         """Run to the end; gives the failures."""
+        from distributed.comm import CommClosedError
         from distributed.utils import CancelledError
 
         try:
@@ -161,7 +162,7 @@ class _Run:
                     self._send(client)
                     self._collect()
                     self.progress.show()
-        except CancelledError:  # as all futures are when the scheduler goes
+        except (CancelledError, CommClosedError):  # as all futures are when the scheduler goes; or while one is fetched
             raise _lost(client) from None
         return self.failures
 
