@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 WORKBENCH := $(BIN)/python -m workbench
+APT_INSTALL = { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(1); } >/dev/null \
+	|| echo 'not installed: $(1): their tests are skipped' >&2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -34,11 +36,9 @@ verify: $(VENV)/.installed
 
 # Some tests want Debian's chromium, or SPIN, and are skipped without; continuous integration installs them if it can.
 tools:
-	@if [ -n "$$CI" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-		! { command -v chromium && command -v spin && command -v gcc; } >/dev/null; then \
-		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-			chromium fonts-dejavu-core spin gcc libc6-dev; } >/dev/null \
-			|| echo 'not installed: chromium, SPIN; their tests are skipped' >&2; \
+	@if [ -n "$$CI" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		command -v chromium >/dev/null || $(call APT_INSTALL,chromium fonts-dejavu-core); \
+		command -v spin >/dev/null && command -v gcc >/dev/null || $(call APT_INSTALL,spin gcc libc6-dev); \
 	fi
 
 # First compiled, each file of tests in one process; then as plain Python, which coverage can see.

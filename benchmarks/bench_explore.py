@@ -8,7 +8,6 @@ all states from the start. Both find as many states, or it fails. One more peer 
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmarks import spin
+from benchmarks.measure import pinned, with_package
 from workbench.explore import bytes_in_use, run_search
 from workbench.replay import small_world
 from workbench.tables import number, text_table
@@ -69,7 +69,7 @@ def plain(world: World) -> float:
         "from benchmarks.bench_explore import *\n"
         f"found = search(World(*{tuple(world)!r}), {PLAIN_STATES})\nprint(found.states / found.seconds)"
     )
-    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    environment = with_package() | {"NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-c", code]
     return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
 
@@ -84,7 +84,7 @@ def beside_spin(world: World, repeats: int) -> tuple[Ours, dict[str, spin.Search
     """
     search(world, 100)  # compiles
     options = spin.defines(world.scenario, world.design, world.parameters)
-    with spin.compiled(world.scenario, options, *spin.MODES) as pans, spin.pinned():
+    with spin.compiled(world.scenario, options, *spin.MODES) as pans, pinned():
         ours = [search(world)]
         theirs: dict[str, list[spin.Searched]] = {mode: [] for mode in spin.MODES}
         for _ in range(repeats):

@@ -112,7 +112,10 @@ def _measure(page: Any, place: int, moves: int) -> dict[str, list[float]]:
         wait_until_idle(page)
         # There and back: at the end of a slider the first move changes nothing.
         keys = ["ArrowRight", "ArrowLeft"] * (moves // 2)
-        found[name] = [ms for key in keys if (ms := page.evaluate(MOVE, [place, slider, key])) >= 0]
+        times = [page.evaluate(MOVE, [place, slider, key]) for key in keys]
+        late = sum(ms < 0 for ms in times[1:])
+        assert not late, f"{name}: {late} of {len(times)} moves brought no new picture within 3 s"
+        found[name] = [ms for ms in times if ms >= 0]
     return found
 
 

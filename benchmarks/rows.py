@@ -8,6 +8,7 @@ import importlib
 import math
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,7 +115,7 @@ def collect(
     Returns
     -------
     list of Row
-        One that can't run here, or whose results differ from its peer's, has a single row that says so.
+        One that can't run here, that fails, or whose results differ from its peer's, has a single row that says so.
     """
     found = []
     for name in names:
@@ -125,8 +126,10 @@ def collect(
             found += [Row(**row) for row in measure(quick)]
         except Skipped as missing:
             found.append(Row(name, f"benchmark {name}", note=f"{SKIPPED}{missing}"))
-        except AssertionError as differs:
-            found.append(Row(name, f"benchmark {name}", note=f"{FAILED}{differs}"))
+        except Exception as error:  # the other benchmarks have been measured, or can be
+            differs = isinstance(error, AssertionError) and str(error)
+            told = " ".join((str(error) if differs else f"{type(error).__name__}: {error}").split())
+            found.append(Row(name, f"benchmark {name}", note=f"{FAILED}{textwrap.shorten(told, 300)}"))
     return found
 
 
@@ -184,14 +187,25 @@ def write_readme(rows: Sequence[Row], machine: Mapping[str, Any], path: Path = R
     UsageError
         The marks are not there, once each and in order.
     """
-    readme = path.read_text(encoding="utf-8")
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in rest or END in after:
-        raise UsageError(f"--write-readme: {path.name} needs one line {BEGIN} and, below it, one line {END}")
+    before, after = around_table(path)
     beside = path.with_suffix(".new")
     beside.write_text(f"{before}{BEGIN}\n\n{markdown(rows, machine)}\n\n{END}{after}", encoding="utf-8")
     beside.replace(path)
+
+
+def around_table(path: Path = README) -> tuple[str, str]:
+    """Read what the README has before the table and after it.
+
+    Raises
+    ------
+    UsageError
+        The marks are not there, once each and in order.
+    """
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end) or BEGIN in rest or END in after:
+        raise UsageError(f"--write-readme: {path.name} needs one line {BEGIN} and, below it, one line {END}")
+    return before, after
 
 
 def as_json(rows: Iterable[Row], machine: Mapping[str, Any], quick: bool) -> dict[str, Any]:

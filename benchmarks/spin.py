@@ -1,6 +1,5 @@
 """SPIN as a peer of `explore`: the worlds of ``peers/*.pml``, compiled and searched; nothing here is timed but SPIN."""
 
-import os
 import re
 import resource
 import shutil
@@ -11,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.measure import PEERS
 from workbench.replay import small_world
 
-PEERS = Path(__file__).parent / "peers"
 MODELS = {"golden-race": "golden_race.pml", "direct-io": "direct_io.pml"}
 # No dataflow optimisation, no dead variables, no merged statements: a state and a step are what the model says.
 AS_WRITTEN = ("-o1", "-o2", "-o3")
@@ -122,14 +121,3 @@ def _number(pattern: str, told: str) -> float:
     if found is None:
         raise RuntimeError(f"SPIN says nothing like {pattern!r}:\n{told}")
     return float(found[1])
-
-
-@contextmanager
-def pinned() -> Iterator[None]:
-    """Keep this process, and those that it starts, on one core."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

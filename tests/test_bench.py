@@ -336,3 +336,12 @@ def test_replications_until_the_interval_is_narrow():
     frame = pd.DataFrame(cells, columns=["parameters", "latency_mean_ns"])
     assert bench_sweep.replications(frame[frame["parameters"] == "a"]) == 2
     assert bench_sweep.replications(frame) == math.ceil((1.96 * 0.05 * math.sqrt(2) / 0.01) ** 2)
+
+
+def test_a_benchmark_that_fails_leaves_the_others_their_rows():
+    def breaks(quick):
+        raise RuntimeError("no\nluck")
+
+    found = rows.collect(["a", "b"], True, {"a": breaks, "b": lambda quick: [{"name": "b", "what": "it"}]})
+    assert [(row.name, row.note) for row in found] == [("a", f"{rows.FAILED}RuntimeError: no luck"), ("b", "")]
+    assert rows.failed(found)

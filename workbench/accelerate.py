@@ -183,7 +183,7 @@ def at_word(array, word):
     """Row of a structured array that begins so many words after the array does.
 
     To go from row to row by such numbers takes one load each; by row numbers there is a multiplication before it, which
-    makes a walk of a small tree take 1.4 times as long (benchmarks/bench_interval_tree.py).
+    makes a walk of a small tree take longer.
 
     Parameters
     ----------

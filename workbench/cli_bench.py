@@ -20,7 +20,8 @@ def add_bench(add: Add) -> None:
     more = (
         "\nTakes up to 20 minutes on 2 cores, with --quick 3, and compiles first what is not compiled yet. Best on an"
         "\nidle machine. Peers that are not installed are skipped: gcc, spin, chromium, and pip install"
-        "\n'gup-pin-workbench[bench]'. Exit status 1: a peer gives other results."
+        "\n'gup-pin-workbench[bench]'. Exit status 1: a benchmark failed, or a"
+        "\npeer gives other results; the README then stays as it is."
     )
     parser = add("bench", summary, _bench, example, more)
     parser.add_argument(
@@ -40,10 +41,12 @@ def _bench(arguments: argparse.Namespace) -> int:
         raise UsageError("--write-readme: the README has all of the table, so leave --only and --quick out")
     rows, about = _part("rows"), _part("machine")
     names = rows.chosen(arguments.only)
+    if arguments.write_readme:
+        rows.around_table()  # before anything is measured
     machine = about.machine()
     found = rows.collect(names, arguments.quick)
     machine["load"] = f"{machine['load']} before, {about.load()} after"
-    if arguments.write_readme:
+    if arguments.write_readme and not rows.failed(found):
         rows.write_readme(found, machine)
     if arguments.json:
         print_json(rows.as_json(found, machine, arguments.quick))

@@ -64,7 +64,7 @@ LOCK = np.dtype(
 
 SLICE_PS = 3_000_000_000  # 3 ms: base slice of v6.12 kernel/sched/fair.c scaled for 8 or more CPUs
 
-# The driver's own registers; SEQUENCE is how many events there have been.
+# The driver's own registers; SEQUENCE is how many events have been scheduled.
 (
     HEAP_N,
     SEQUENCE,

@@ -1,8 +1,8 @@
 """A named tuple of arrays, handed from one compiled function to the next as one pointer.
 
 Numba passes a named tuple by value: each array in it is seven words, at each call. `pointed` writes the words that are
-needed down once, and everything called with what it returns takes a pointer to them. It is read-only, and must not
-outlive the function that made it.
+needed down once, and everything called with what it returns takes a pointer to them. The words never change, though the
+arrays that they lead to may. The pointer must not outlive the function that made it, which makes one of each tuple.
 """
 
 import hashlib

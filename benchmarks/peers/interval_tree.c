@@ -229,13 +229,12 @@ static void erase(struct tree *tree, struct node *n)
 		erase_color(tree, parent);
 }
 
-static struct node *subtree_search(struct tree *tree, struct node *n, long start, long last)
+static struct node *subtree_search(struct tree *tree, struct node *n, long start, long last, long visited)
 {
-	long visited = 0;
-
 	for (;;) {
 		struct node *left = n->child[LEFT];
 
+		__builtin_prefetch(n->child[RIGHT]); /* while the left child tells where to go */
 		if (left && start <= left->subtree_last) {
 			n = left;
 			visited++;
@@ -268,29 +267,30 @@ static struct node *iter_first(struct tree *tree, long start, long last)
 	tree->visited++;
 	if (tree->leftmost->start > last)
 		return NULL;
-	return subtree_search(tree, tree->root, start, last);
+	return subtree_search(tree, tree->root, start, last, 0);
 }
 
 static struct node *iter_next(struct tree *tree, struct node *n, long start, long last)
 {
+	long visited = 0;
+
 	for (;;) {
 		struct node *right = n->child[RIGHT], *came_from;
 
-		if (right && start <= right->subtree_last) {
-			tree->visited++;
-			return subtree_search(tree, right, start, last);
-		}
+		if (right && start <= right->subtree_last)
+			return subtree_search(tree, right, start, last, visited + 1);
 		for (came_from = n, n = n->parent; n && n->child[RIGHT] == came_from; n = n->parent) {
-			tree->visited++;
+			visited++;
 			came_from = n;
 		}
-		if (!n)
-			return NULL;
-		tree->visited++;
-		if (last < n->start)
-			return NULL;
-		if (start <= n->last)
-			return n;
+		if (n)
+			visited++;
+		if (!n || last < n->start)
+			n = NULL;
+		else if (start > n->last)
+			continue;
+		tree->visited += visited;
+		return n;
 	}
 }
 
