@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from workbench import simulate
-from workbench.accelerate import source_hash
+from workbench.code_cache import source_hash
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "longterm_scale.csv"
 DESIGNS = ("v4.17", "tracker=bias,cleaning=skip/skip,reclaim=skip,order=check-first")

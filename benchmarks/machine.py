@@ -10,7 +10,7 @@ from pathlib import Path
 import llvmlite.binding
 import numba
 
-from workbench.accelerate import source_hash
+from workbench.code_cache import source_hash
 
 
 def machine() -> dict[str, str]:

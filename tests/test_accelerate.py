@@ -87,17 +87,17 @@ def test_a_user_tracker_leaves_no_trace(tmp_path):
 
 
 def test_folders_of_old_sources_go(tmp_path, monkeypatch):
-    from workbench import accelerate
+    from workbench import code_cache
 
     for i in range(9):
         folder = tmp_path / "gup-pin-workbench" / f"old{i}"
         folder.mkdir(parents=True)
         os.utime(folder, (i, i))
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    before = accelerate.numba.config.CACHE_DIR
+    before = code_cache.numba.config.CACHE_DIR
     try:
-        accelerate._point_cache_at_sources()
+        code_cache.point_cache_at_sources()
     finally:
-        accelerate.numba.config.CACHE_DIR = before
+        code_cache.numba.config.CACHE_DIR = before
     left = sorted(p.name for p in (tmp_path / "gup-pin-workbench").iterdir())
-    assert left == sorted([accelerate.source_hash(), "old8", "old7", "old6"])
+    assert left == sorted([code_cache.source_hash(), "old8", "old7", "old6"])

@@ -21,7 +21,8 @@ from distributed import KilledWorker
 
 import workbench
 from workbench import batch, cli, costs, designs, results
-from workbench.accelerate import JIT_ENABLED, source_hash
+from workbench.accelerate import JIT_ENABLED
+from workbench.code_cache import source_hash
 from workbench.errors import BatchError, UsageError
 from workbench.sweep import child, job, listing, progress, run, spec, worker
 from workbench.sweep.run import sweep

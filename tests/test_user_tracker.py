@@ -325,7 +325,7 @@ def test_engines_of_own_trackers_are_kept_apart(mine):
     text = WHOLE.replace('return page_of(world, page)["_pincount"]', "return pins(world, page)") + WITH_JIT
     mine.write_text(text)
     shared = os.environ.get("NUMBA_CACHE_DIR") or Path.home() / ".cache"
-    cache, folder = Path("cache"), Path("gup-pin-workbench") / workbench.accelerate.source_hash()
+    cache, folder = Path("cache"), Path("gup-pin-workbench") / workbench.code_cache.source_hash()
     shutil.copytree(Path(shared) / folder, cache / folder)  # so that what others have compiled is there
     theirs = run(cache, "tracker=pincount,cleaning=skip")
     kept = cache / folder

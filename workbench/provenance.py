@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from workbench.accelerate import PACKAGE, source_hash
+from workbench.code_cache import PACKAGE, source_hash
 
 SOFTWARE = "gup-pin-workbench"
 

@@ -4,7 +4,8 @@ The semaphore sleeps; waiters are served in order, readers next to each other to
 kernel/locking/rwsem-xadd.c). Assumed: waiters don't spin before they sleep, and a released semaphore is handed over.
 """
 
-from workbench.accelerate import at, at_word, inline, jit
+from workbench.accelerate import at, inline, jit
+from workbench.intrinsics import at_word
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import KIND_VMA, first_link, next_link
 from workbench.mm.page import (

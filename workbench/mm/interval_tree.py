@@ -18,7 +18,8 @@ rows, but in walks that are long or many: those may go from link to link, by `fi
 
 import numpy as np
 
-from workbench.accelerate import WORD, allocating_jit, at, at_word, inline, jit, prefetch_word
+from workbench.accelerate import allocating_jit, at, inline, jit
+from workbench.intrinsics import WORD, at_word, prefetch_word
 from workbench.mm.registers import RB_ROTATIONS, RB_VISITED
 
 NODE = np.dtype(

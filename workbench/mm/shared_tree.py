@@ -7,7 +7,8 @@ and remove, as mmap and munmap call them (v4.17 mm/mmap.c __vma_link_file, __rem
 
 import numpy as np
 
-from workbench.accelerate import at, at_word, inline, jit, step
+from workbench.accelerate import at, inline, jit, step
+from workbench.intrinsics import at_word
 from workbench.mm import registers as R
 from workbench.mm.i_mmap import page_mkclean
 from workbench.mm.interval_tree import (

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.accelerate import at, bit_length, inline
+from workbench.accelerate import at, inline
+from workbench.intrinsics import bit_length
 from workbench.mm import registers as R
 from workbench.mm.interval_tree import NODE
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from workbench.accelerate import at, inline, jit, prefetch, step
+from workbench.accelerate import at, inline, jit, step
 from workbench.hazards import END_BITS, EVENTS, judge_rest
+from workbench.intrinsics import prefetch
 from workbench.mm import bio, packing, programs
 from workbench.mm import registers as R
 from workbench.mm.world import AT_NONE, AT_QUEUE, RUNNABLE, WAIT_WORK, WAITING, WRITEBACK

@@ -16,7 +16,8 @@ from time import monotonic
 from typing import Any, NamedTuple, TextIO
 
 from workbench import provenance, results
-from workbench.accelerate import JIT_ENABLED, source_hash
+from workbench.accelerate import JIT_ENABLED
+from workbench.code_cache import source_hash
 from workbench.errors import BatchError, UsageError
 from workbench.sweep import spec, worker
 from workbench.sweep.job import Answer, Job, make

@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from workbench import batch, costs
-from workbench.accelerate import source_hash
+from workbench.code_cache import source_hash
 from workbench.errors import UsageError
 from workbench.sweep.child import BEGUN
 from workbench.sweep.job import Answer, Job
