@@ -30,6 +30,7 @@ from workbench.mm.page import (
     PTE_PRESENT,
     PTE_WRITE,
     TAG_WRITEBACK,
+    count_pins,
     ghost_pin,
     trylock_page,
     unlock_page,
@@ -114,10 +115,10 @@ class Small:
         """Take a reference for a device, with its pin, as GUP does at once."""
         self.page[p]["_refcount"] += 1
         implementation("pin", type(self.tracker))(self.tracker, self.world, p)
-        ghost_pin(self.world, self.page[p])
+        count_pins(self.world, 1, ghost_pin(self.page[p]))
 
     def unpin(self, p=0):
-        bio.put_pinned_page(self.tracker, self.world, p, self.tracker.when, -1)
+        bio.put_pinned_pages(self.tracker, self.world, p, p + 1, self.tracker.when, -1)
 
     def conserved(self):
         """References are those of the cache, the buffers, mappings and pins; the LRU holds what says so."""
@@ -554,7 +555,7 @@ def failing(tracker, first):
         world.page[p]["_refcount"] += 1
         if p < 2 or tracker.when == IN_GUP:
             implementation("pin", type(tracker))(tracker, world, p)
-        ghost_pin(world, world.page[p])
+        count_pins(world, 1, ghost_pin(world.page[p]))
     return world, names.index("dio/0")
 
 

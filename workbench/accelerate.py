@@ -16,32 +16,33 @@ JIT_ENABLED = not numba.config.DISABLE_JIT
 
 # What runs in a simulation gets every array from its caller and allocates none. So it needs no reference counts, which
 # numba would otherwise keep for each array at each call: without them the driver runs more than ten times as fast.
-NO_COUNTS = {"_nrt": False}
+# And whether a function is always inlined is told of each: numba would hand it on from whichever calls it first.
+OPTIONS = {"_nrt": False, "forceinline": False}
 
 
 def jit(function: Callable[..., Any]) -> Any:
     """Compile a function; for Python too, and then kept on disk if it is the package's."""
-    return part(function, function.__module__.startswith("workbench."), **NO_COUNTS)
+    return part(function, function.__module__.startswith("workbench."), **OPTIONS)
 
 
 def inline(function: Callable[..., Any]) -> Any:
     """Compile a small accessor, inlined wherever it is called."""
-    return part(function, False, forceinline=True, **NO_COUNTS)
+    return part(function, False, **OPTIONS | {"forceinline": True})
 
 
 def step(function: Callable[..., Any]) -> Any:
     """Compile a function that takes a tracker: in the driver that is specialised for the tracker's class."""
-    return part(function, False, **NO_COUNTS)
+    return part(function, False, **OPTIONS)
 
 
 def driver(function: Callable[..., Any]) -> Any:
     """Compile what Python calls for one of the package's own trackers."""
-    return whole(function, True, **NO_COUNTS)
+    return whole(function, True, **OPTIONS)
 
 
 def driver_uncached(function: Callable[..., Any]) -> Any:
     """Compile the same for classes that other processes can't import: the cache's index would name them."""
-    return whole(function, False, **NO_COUNTS)
+    return whole(function, False, **OPTIONS)
 
 
 # For functions that allocate: checks, not simulation.

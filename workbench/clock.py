@@ -49,6 +49,8 @@ CPU = np.dtype(
     ]
 )
 
+EVENT = np.dtype([("time_ps", np.int64), ("sequence", np.int64), ("what", np.int64)])
+
 LOCK = np.dtype(
     [
         ("holder", np.int32),  # CPU plus one
@@ -88,7 +90,7 @@ SLICE_PS = 3_000_000_000  # 3 ms: base slice of v6.12 kernel/sched/fair.c scaled
 ) = range(19)
 
 STEP_END, DEVICE_DONE, TIMER = range(3)
-NEED_DRAWS, NEED_PLAN, LOG_FULL, FINISHED = range(4)
+NOTHING, NEED_DRAWS, NEED_PLAN, LOG_FULL, FINISHED = range(5)
 SAMPLE_FIELDS = ("time_ps", "pinned_pages", "live_ranges", "bytes", "work_out", "ios_out")
 LOG_FIELDS = (
     "time_ps",
@@ -110,8 +112,8 @@ class Clock(NamedTuple):
 
     Attributes
     ----------
-    heap : ndarray of int64, shape (n, 3)
-        Binary heap of events: time [ps], sequence number, what.
+    heap : ndarray of EVENT
+        Binary heap of events.
     cpu, lock : ndarray
         Rows of `CPU` and `LOCK`: the LRU's lock, then a page-table lock for each 512 pages.
     run_next : ndarray of int32
@@ -149,22 +151,22 @@ class Clock(NamedTuple):
 @inline
 def _is_before(heap, i, time, sequence):
     """Whether event i of the heap comes before another."""
-    i = np.uint64(i)
-    return heap[i, 0] < time or (heap[i, 0] == time and heap[i, 1] < sequence)
+    event = at(heap, i)
+    return event["time_ps"] < time or (event["time_ps"] == time and event["sequence"] < sequence)
 
 
 @inline
 def _set_event(heap, i, time, sequence, what):
-    i = np.uint64(i)
-    heap[i, 0] = time
-    heap[i, 1] = sequence
-    heap[i, 2] = what
+    event = at(heap, i)
+    event["time_ps"] = time
+    event["sequence"] = sequence
+    event["what"] = what
 
 
 @inline
 def _move_event(heap, source, target):
-    source = np.uint64(source)
-    _set_event(heap, target, heap[source, 0], heap[source, 1], heap[source, 2])
+    event = at(heap, source)
+    _set_event(heap, target, event["time_ps"], event["sequence"], event["what"])
 
 
 @jit
@@ -174,7 +176,7 @@ def push_event(clock, time, kind, arg):
     cells[SEQUENCE] += 1
     sequence, what = cells[SEQUENCE], arg * 4 + kind
     if cells[FIRST_WHAT] < 0:
-        if cells[HEAP_N] == 0 or time < clock.heap[0, 0]:
+        if cells[HEAP_N] == 0 or time < at(clock.heap, 0)["time_ps"]:
             _set_first(cells, time, sequence, what)
             return
     elif time < cells[FIRST_TIME]:
@@ -214,11 +216,11 @@ def pop_event(clock):
         what = cells[FIRST_WHAT]
         cells[FIRST_WHAT] = -1
         return cells[FIRST_TIME], what
-    time, what = heap[0, 0], heap[0, 2]
+    time, what = at(heap, 0)["time_ps"], at(heap, 0)["what"]
     cells[HEAP_N] -= 1
     n = cells[HEAP_N]
-    last = np.uint64(n)
-    _heap_replace_top(heap, n, heap[last, 0], heap[last, 1], heap[last, 2])
+    last = at(heap, n)
+    _heap_replace_top(heap, n, last["time_ps"], last["sequence"], last["what"])
     return time, what
 
 
@@ -229,8 +231,8 @@ def _heap_replace_top(heap, n, time, sequence, what):
     while 2 * hole + 1 < n:
         child = 2 * hole + 1
         if child + 1 < n:
-            other = np.uint64(child + 1)
-            child += not _is_before(heap, child, heap[other, 0], heap[other, 1])
+            other = at(heap, child + 1)
+            child += not _is_before(heap, child, other["time_ps"], other["sequence"])
         if not _is_before(heap, child, time, sequence):
             break
         _move_event(heap, child, hole)
@@ -314,7 +316,7 @@ def _next_kicked(clock):
     return c
 
 
-@jit
+@inline
 def make_runnable(world, clock, t):
     """A woken task joins its CPU's queue, unless it is still in the step in which it went to sleep."""
     task = at(world.task, t)
@@ -371,7 +373,7 @@ def finish_bio(world, clock, b):
 # ---- the driver
 
 
-@step
+@inline
 def start_cpu(tracker, world, clock, c):
     """Start a step on an idle CPU, or spin for the lock that it needs."""
     cpu = at(clock.cpu, c)
@@ -493,7 +495,7 @@ def _start_woken(world, clock):
         make_runnable(world, clock, t)
 
 
-@step
+@inline
 def end_step(tracker, world, clock, c):
     """A step has used up its cost: pass its spinlock on; the CPU can go on, once others that were kicked have."""
     cpu = at(clock.cpu, c)
@@ -568,6 +570,33 @@ def _thin(clock):
     cells[SAMPLE_NEXT] = clock.sample[cells[SAMPLES] - 1, 0] + cells[SAMPLE_PERIOD]
 
 
+@jit
+def _needed(world, clock, margin):
+    """What has to be filled up before the next event, which uses no more than ``margin`` of each; or `NOTHING`."""
+    sys, cells = world.sys, clock.cells
+    if len(clock.draws) - cells[DRAW_NEXT] < margin:
+        return NEED_DRAWS
+    planned = sys[R.PLAN_END] - sys[R.PLAN_NEXT]
+    if planned < margin and sys[R.IOS_LEFT] > planned:
+        return NEED_PLAN
+    if cells[LOG_PAGE] >= 0 and len(clock.log) - cells[LOGGED] < margin:
+        return LOG_FULL
+    return NOTHING
+
+
+@jit
+def _room(world, clock, margin):
+    """How many events may happen until that is asked again."""
+    sys, cells = world.sys, clock.cells
+    left = len(clock.draws) - cells[DRAW_NEXT]
+    planned = sys[R.PLAN_END] - sys[R.PLAN_NEXT]
+    if sys[R.IOS_LEFT] > planned:
+        left = min(left, planned)
+    if cells[LOG_PAGE] >= 0:
+        left = min(left, len(clock.log) - cells[LOGGED])
+    return left // margin
+
+
 @step
 def run(tracker, world, clock):
     """Run until nothing is left to happen, or until more random numbers or room for the log are needed.
@@ -581,25 +610,27 @@ def run(tracker, world, clock):
     sys, cells = world.sys, clock.cells
     margin = len(clock.cpu) + 1
     c = -1  # a CPU that goes on without waiting for others
+    room = 0
     while True:
-        while c >= 0 or clock.kicks[0] > 0:
-            if c < 0:
-                c = _next_kicked(clock)
+        if c < 0 and clock.kicks[0] > 0:
+            c = _next_kicked(clock)
+        if c >= 0:
             start_cpu(tracker, world, clock, c)
             c = -1
+            continue
         if cells[HEAP_N] == 0 and cells[FIRST_WHAT] < 0:
             return FINISHED
-        if len(clock.draws) - cells[DRAW_NEXT] < margin:
-            return NEED_DRAWS
-        planned = sys[R.PLAN_END] - sys[R.PLAN_NEXT]
-        if planned < margin and sys[R.IOS_LEFT] > planned:
-            return NEED_PLAN
-        if cells[LOG_PAGE] >= 0 and len(clock.log) - cells[LOGGED] < margin:
-            return LOG_FULL
+        if room == 0:
+            needed = _needed(world, clock, margin)
+            if needed != NOTHING:
+                return needed
+            room = _room(world, clock, margin)
+        room -= 1
         time, what = pop_event(clock)
         if cells[SAMPLE_NEXT] <= time:
             take_sample(tracker, world, clock, time)
-        cells[PAGES_LOCKED_PS] += sys[R.PAGES_LOCKED] * (time - sys[R.NOW])
+        if sys[R.PAGES_LOCKED] != 0:
+            cells[PAGES_LOCKED_PS] += sys[R.PAGES_LOCKED] * (time - sys[R.NOW])
         sys[R.NOW] = time
         kind, arg = what & 3, what >> 2
         if kind == STEP_END:

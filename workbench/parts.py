@@ -7,7 +7,10 @@ functions nested into each other that is most of its time. Here such a *part* ke
 This leans on numba's own interfaces (`numba.core`), as of numba 0.68.
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numba
@@ -17,12 +20,26 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering
 
+from workbench.aliasing import tell_types
 
-class _PartLibrary(JITCodeLibrary):
-    """A function's code as it was translated, and the libraries of what it calls."""
+
+class _ToldTypes(JITCodeLibrary):
+    """Code in which LLVM is told what loads and stores are of; simplified a little, once."""
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        tell_types(ir_module)
+        super().add_ir_module(ir_module)
 
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout
+        passes, builder = self._codegen._function_pass_manager(opt=1)
+        for function in module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
+
+
+class _PartLibrary(_ToldTypes):
+    """A function's code, and the libraries of what it calls."""
 
     def finalize(self) -> None:
         self._finalized = True
@@ -39,22 +56,19 @@ class _PartLibrary(JITCodeLibrary):
                     rest += reversed(library._linking_libraries)
         return list(seen.values())
 
-    def alone(self) -> Any:
-        """Give the function's own code, for linking."""
-        return super()._get_module_for_linking()
-
     def _get_module_for_linking(self) -> Any:  # by a caller that knows nothing of parts
-        module = self.alone().clone()
+        module = super()._get_module_for_linking().clone()
         for library in self.needed()[1:]:
             module.link_in(_for_linking(library), preserve=True)
         return module
 
 
 def _for_linking(library: Any) -> Any:
-    return library.alone() if isinstance(library, _PartLibrary) else library._get_module_for_linking()
+    """Give a library's code; a part's own as it is, since it is linked once."""
+    return library._final_module if isinstance(library, _PartLibrary) else library._get_module_for_linking()
 
 
-class _WholeLibrary(JITCodeLibrary):
+class _WholeLibrary(_ToldTypes):
     """A function that Python calls, with all that it needs."""
 
     def add_linking_library(self, library: Any) -> None:
@@ -62,9 +76,6 @@ class _WholeLibrary(JITCodeLibrary):
         wanted = library.needed() if isinstance(library, _PartLibrary) else [library]
         there = set(map(id, self._linking_libraries))
         self._linking_libraries += [other for other in wanted if id(other) not in there]
-
-    def _optimize_functions(self, module: Any) -> None:
-        module.data_layout = self._codegen._data_layout
 
     def finalize(self) -> None:
         self._raise_if_finalized()
@@ -81,12 +92,11 @@ class _WholeLibrary(JITCodeLibrary):
         self._finalize_final_module()
 
     def _optimize_final_module(self) -> None:
-        # Twice: what the first round has made small, the second inlines. (Numba's own first round, a cheap one, looks
-        # for reference counts that cancel out.)
-        for _ in range(2):
-            passes, builder = self._codegen._module_pass_manager()
-            with self._recorded_timings.record("Module passes", builder):
-                passes.run(self._final_module, builder)
+        # One round. (Numba's own first round looks for reference counts that cancel out.) Loops over pages or nodes are
+        # short, and each turn depends on the one before: vectorising finds nothing in them.
+        passes, builder = self._codegen._module_pass_manager(loop_vectorize=False, slp_vectorize=False)
+        with self._recorded_timings.record("Module passes", builder):
+            passes.run(self._final_module, builder)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -124,11 +134,28 @@ class PartCompiler(CompilerBase):
         return [passes]
 
 
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pause Python's search for garbage: translating makes many objects that stay, and each search looks at them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 class _WholeCompiler(CompilerBase):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.state.library = _WholeLibrary(self.state.targetctx.codegen(), "whole")
         self.state.library.enable_object_caching()
+
+    def compile_extra(self, func: Callable[..., Any]) -> Any:
+        """Compile, with all that it calls."""
+        with _no_garbage_collection():
+            return super().compile_extra(func)
 
     def define_pipelines(self) -> list[Any]:
         return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
@@ -137,7 +164,12 @@ class _WholeCompiler(CompilerBase):
 class _PartDispatcher(CPUDispatcher):
     """A part for compiled callers; Python calls a whole of its own."""
 
-    whole: Callable[..., Any]
+    keep: bool
+    given: dict[str, Any]
+
+    @cached_property
+    def whole(self) -> Callable[..., Any]:
+        return whole(self.py_func, self.keep, **self.given)
 
     def add_overload(self, cres: Any) -> None:
         self.overloads[tuple(cres.signature.args)] = cres  # which Python must not find
@@ -160,7 +192,7 @@ def part(function: Callable[..., Any], keep: bool, **options: Any) -> Any:
     if numba.config.DISABLE_JIT:
         return function
     made = _PartDispatcher(function, targetoptions={"nopython": True, **options}, pipeline_class=PartCompiler)
-    made.whole = whole(function, keep, **options)
+    made.keep, made.given = keep, options
     return made
 
 

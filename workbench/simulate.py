@@ -290,7 +290,7 @@ def new_clock(setup: Setup) -> clock.Clock:
     cpus, tasks = int(world.sys[R.CPUS]), len(world.task)
     page_tables = len(world.page) // 512 + 1
     ticker = clock.Clock(
-        heap=np.zeros((cpus + tasks + setup.tags + 16, 3), np.int64),
+        heap=np.zeros(cpus + tasks + setup.tags + 16, clock.EVENT),
         cpu=np.zeros(cpus, clock.CPU),
         lock=np.zeros(SPINLOCKS + page_tables, clock.LOCK),
         run_next=np.zeros(tasks, np.int32),
@@ -329,9 +329,10 @@ def drive(tracker: Any, setup: Setup, ticker: clock.Clock, rng: np.random.Genera
             cells[clock.DRAW_NEXT] = 0
         elif code == clock.NEED_PLAN:
             done = sys[R.PLAN_NEXT]
-            plan = setup.world.plan
-            plan[: len(plan) - done] = plan[done:].copy()
-            plan[len(plan) - done :] = setup.plan_more(int(done))
+            plan = _words(setup.world.plan)
+            left = len(plan) - done
+            plan[:left] = plan[done:].copy()
+            plan[left:] = _words(setup.plan_more(int(done)))
             sys[R.PLAN_NEXT] = 0
         else:
             logs.append(ticker.log[: cells[clock.LOGGED]].copy())
@@ -339,6 +340,11 @@ def drive(tracker: Any, setup: Setup, ticker: clock.Clock, rng: np.random.Genera
         code = run(tracker, setup.world, ticker)
     logs.append(ticker.log[: cells[clock.LOGGED]].copy())
     return logs
+
+
+def _words(rows: np.ndarray) -> np.ndarray:
+    """Rows as words, which numpy moves at once, and not field by field."""
+    return rows.view(np.int64).reshape(len(rows), -1)
 
 
 # ---- at rest

@@ -8,18 +8,23 @@ from workbench.mm import bio, fork, gup, mapper, migrate, programs, rdma, reclai
 from workbench.trackers.protocol import LOCK_ZONE, SPINLOCKS
 
 
-@step
+# Steps of get_user_pages that may run under a spinlock: a bit for each.
+_GUP_UNDER_SPINLOCK = sum(
+    1 << pc
+    for pc in (
+        *(programs.D_PIN_PAGES, programs.D_RANGE_INSERT, programs.D_GUP_FAIL),
+        *(programs.D_FAULT_PTE, programs.D_COW_FAULT, programs.D_FOLLOW_PAGE),
+    )
+)
+
+
+@inline
 def spinlock_of(tracker, world, task):
     """Spinlock that the task's next step runs under, or -1."""
     program, pc = task["program"], task["pc"]
     if _in_gup(program, pc):
-        if pc == programs.D_PIN_PAGES:
-            return gup.page_spinlock(tracker) - 1
-        if pc == programs.D_RANGE_INSERT or (pc == programs.D_GUP_FAIL and task["kept"] == gup.FAILED_LOCKED):
-            return gup.range_spinlock(tracker) - 1
-        if pc == programs.D_FAULT_PTE or pc == programs.D_COW_FAULT or pc == programs.D_FOLLOW_PAGE:
-            return _page_table_lock(task)
-    elif program == programs.IRQ_PROGRAM:
+        return _spinlock_of_gup(tracker, task, pc) if (_GUP_UNDER_SPINLOCK >> pc) & 1 else -1
+    if program == programs.IRQ_PROGRAM:
         if pc == programs.I_RELEASE:
             return gup.page_spinlock(tracker) - 1
         if pc == programs.I_RANGE_RELEASE:
@@ -47,6 +52,17 @@ def spinlock_of(tracker, world, task):
     return -1
 
 
+@step
+def _spinlock_of_gup(tracker, task, pc):
+    if pc == programs.D_PIN_PAGES:
+        return gup.page_spinlock(tracker) - 1
+    if pc == programs.D_RANGE_INSERT or (pc == programs.D_GUP_FAIL and task["kept"] == gup.FAILED_LOCKED):
+        return gup.range_spinlock(tracker) - 1
+    if pc == programs.D_GUP_FAIL:
+        return -1
+    return _page_table_lock(task)
+
+
 @inline
 def _page_table_lock(task):
     return SPINLOCKS + (task["page"] >> 9)
@@ -59,18 +75,26 @@ def _in_gup(program, pc):
     return shares and programs.D_GUP_CALL <= pc and pc <= programs.D_GUP_FAIL
 
 
-@step
+@inline
 def run_step(tracker, world, t):
     """Run the next step of a task: one atomic action of the kernel."""
     task = at(world.task, t)
     program = task["program"]
-    if _in_gup(program, task["pc"]):
+    if program == programs.IRQ_PROGRAM:
+        _irq_step(tracker, world, t)
+    elif _in_gup(program, task["pc"]):
         _gup_step(tracker, world, t)
     elif program == programs.DIO_PROGRAM:
         _dio_step(tracker, world, t)
-    elif program == programs.IRQ_PROGRAM:
-        _irq_step(tracker, world, t)
-    elif program == programs.KWORKER_PROGRAM:
+    else:
+        _other_step(tracker, world, t)
+
+
+@step
+def _other_step(tracker, world, t):
+    """Run a step of what is run less often, and so is kept apart: the others stay small enough to be in the driver."""
+    program = at(world.task, t)["program"]
+    if program == programs.KWORKER_PROGRAM:
         _kworker_step(tracker, world, t)
     elif program == programs.WRITEBACK_PROGRAM:
         _writeback_step(tracker, world, t)
@@ -88,7 +112,7 @@ def run_step(tracker, world, t):
         _plain_step(world, t)
 
 
-@step
+@inline
 def _gup_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
     if pc == programs.D_GUP_CALL:
@@ -123,7 +147,7 @@ def _gup_step(tracker, world, t):
         gup.gup_fail(tracker, world, t)
 
 
-@step
+@inline
 def _dio_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
     if pc == programs.D_REAP:
@@ -138,7 +162,7 @@ def _dio_step(tracker, world, t):
         bio.dio_submit_bio(world, t)
 
 
-@step
+@inline
 def _irq_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
     if pc == programs.I_TAKE:

@@ -29,6 +29,8 @@ from workbench.mm.page import (
     PG_WRITEBACK,
     TAG_WRITEBACK,
     WANTED_IN_COPY,
+    count_unpins,
+    end_pins,
     ghost_read,
     ghost_unpin,
     ghost_write,
@@ -544,11 +546,9 @@ def release_pages(tracker, world, t):
         left -= end - p
         tally(world, R.ATOMIC, end - p)
         tally(world, R.PUT_PAGE, end - p)
-        while p < end:
-            put_pinned_page(tracker, world, p, when, row["handle"])
-            p += 1
-        task["page"] = p
-        if p < row["page"] + row["nr_pages"]:
+        put_pinned_pages(tracker, world, p, end, when, row["handle"])
+        task["page"] = end
+        if end < row["page"] + row["nr_pages"]:
             return False
         if not next_run(world, task):
             break
@@ -558,19 +558,25 @@ def release_pages(tracker, world, t):
     return True
 
 
-@step
-def put_pinned_page(tracker, world, p, when, handle):
-    """Unpin a page, of which the tracker was told so, and put it; the last reference frees what has left its file.
+@inline
+def put_pinned_pages(tracker, world, first, end, when, handle):
+    """Unpin pages, of which the tracker was told so, and put them; the last reference frees what has left its file.
 
-    The pin of one that a range covered has ended when the range was released.
+    The pins of those that a range covered have ended when the range was released.
     """
-    if when < RANGE_BEFORE:
-        if when != NEVER:
-            unpin(tracker, world, p, handle)
-        ghost_unpin(world, page_of(world, p))
-    put_page(tracker, world, p)
-    if when < RANGE_BEFORE or world.sys[R.DAX]:  # truncation of a DAX file waits for references
-        wake_pin_waiters(world, p)
+    pinned = when < RANGE_BEFORE
+    waited_for = pinned or world.sys[R.DAX] != 0  # truncation of a DAX file waits for references
+    unpinned = 0
+    for p in range(first, end):
+        if pinned:
+            if when != NEVER:
+                unpin(tracker, world, p, handle)
+            unpinned += ghost_unpin(page_of(world, p))
+        put_page(tracker, world, p)
+        if waited_for:
+            wake_pin_waiters(world, p)
+    if pinned:
+        count_unpins(world, end - first, unpinned)
 
 
 @step
@@ -711,9 +717,7 @@ def release_runs(tracker, world, t):
         p = int(task["page"])
         n = min(int(row["page"]) + int(row["nr_pages"]) - p, left)
         unpin_range(tracker, world, world.sys[R.I_MMAP], p, n, int(row["handle"]))
-        for released in range(p, p + n):
-            ghost_unpin(world, page_of(world, released))
-            wake_pin_waiters(world, released)
+        end_pins(world, p, p + n)
         left -= n
         task["page"] = p + n
         if p + n == row["page"] + row["nr_pages"]:

@@ -22,6 +22,8 @@ from workbench.mm.page import (
     PTE_PRESENT,
     PTE_WRITE,
     get_page,
+    count_pins,
+    count_unpins,
     ghost_pin,
     ghost_unpin,
     has,
@@ -252,6 +254,7 @@ def gup_pages(tracker, world, t):
     count_max = world.sys[R.COUNT_MAX]
     first = p
     over = 0
+    pinned = 0
     fault = False
     while p < end:
         page = page_of(world, p)
@@ -266,9 +269,11 @@ def gup_pages(tracker, world, t):
             pin(tracker, world, p)
         over += is_over(page, count_max)
         if true_pin:
-            ghost_pin(world, page)
+            pinned += ghost_pin(page)
         p += 1
     world.sys[R.COUNT_OVERFLOW] += over
+    if true_pin:
+        count_pins(world, p - first, pinned)
     tally(world, R.GUP_PAGE, p - first)
     tally(world, R.ATOMIC, p - first)
     task["page"] = p
@@ -320,7 +325,7 @@ def _pinned(tracker, world, t, p, look_up):
     """The page is pinned for good; on to the next, as fast as this one, or the walk is done."""
     task = at(world.task, t)
     if _pins(world, task):
-        ghost_pin(world, page_of(world, p))
+        count_pins(world, 1, ghost_pin(page_of(world, p)))
     task["page"] = p + 1
     task["pc"] = look_up
     if p == task["last"]:
@@ -510,6 +515,6 @@ def _give_back(tracker, world, task, p):
     if learns(tracker, world, task["program"], p) == IN_GUP:
         unpin(tracker, world, p, -1)
     if _pins(world, task):
-        ghost_unpin(world, page_of(world, p))
+        count_unpins(world, 1, ghost_unpin(page_of(world, p)))
     put_page(tracker, world, p)
     wake_pin_waiters(world, p)

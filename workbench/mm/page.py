@@ -248,22 +248,42 @@ def ghost_read(page, elsewhere):
 
 
 @inline
-def ghost_pin(world, page):
-    """A true pin begins."""
+def ghost_pin(page):
+    """A true pin begins; gives whether it is the page's only one. A run of them is counted by `count_pins`."""
     page["ghost_data"] |= EVER_PINNED
-    if page["ghost_pins"] == 0:
-        world.sys[R.PINNED_PAGES] += 1
     page["ghost_pins"] += 1
-    world.sys[R.PINS] += 1
+    return page["ghost_pins"] == 1
 
 
 @inline
-def ghost_unpin(world, page):
-    """A true pin ends."""
+def count_pins(world, pins, pages):
+    """Count true pins that have begun, and the pages that had none before."""
+    world.sys[R.PINS] += pins
+    world.sys[R.PINNED_PAGES] += pages
+
+
+@inline
+def ghost_unpin(page):
+    """A true pin ends; gives whether it was the page's last. A run of them is counted by `count_unpins`."""
     page["ghost_pins"] -= 1
-    if page["ghost_pins"] == 0:
-        world.sys[R.PINNED_PAGES] -= 1
-    world.sys[R.UNPINS] += 1
+    return page["ghost_pins"] == 0
+
+
+@inline
+def count_unpins(world, pins, pages):
+    """Count true pins that have ended, and the pages that have none any more."""
+    world.sys[R.UNPINS] += pins
+    world.sys[R.PINNED_PAGES] -= pages
+
+
+@inline
+def end_pins(world, first, end):
+    """The true pins of a range of pages end, as its tracker has been told; cleaners that wait for them look again."""
+    unpinned = 0
+    for p in range(first, end):
+        unpinned += ghost_unpin(page_of(world, p))
+        wake_pin_waiters(world, p)
+    count_unpins(world, end - first, unpinned)
 
 
 @inline

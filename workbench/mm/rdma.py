@@ -7,7 +7,7 @@ completion is polled. Deregistration dirties the pages, if they are clean, and p
 
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
-from workbench.mm.bio import alloc_bio_row, device_push, learn_completion, put_pinned_page
+from workbench.mm.bio import alloc_bio_row, device_push, learn_completion, put_pinned_pages
 from workbench.mm.detached import every_page, has_notifier, keeps_no_pin, page_bit, unmap_device
 from workbench.mm.frames import mapped_frame, put_page
 from workbench.mm.gup import learns, locked_batch, pins_by_lock, range_spinlock
@@ -20,7 +20,7 @@ from workbench.mm.page import (
     PTE_DIRTY,
     PTE_PRESENT,
     PTE_WRITE,
-    ghost_unpin,
+    end_pins,
     ghost_write,
     has,
     page_of,
@@ -168,7 +168,7 @@ def mr_undo(tracker, world, t):
     task = at(world.task, t)
     dio = at(world.dio, task["dio"])
     p = int(dio["page"])
-    put_pinned_page(tracker, world, p, learns(tracker, world, RDMA_PROGRAM, p), -1)
+    put_pinned_pages(tracker, world, p, p + 1, learns(tracker, world, RDMA_PROGRAM, p), -1)
     dio["got"] = 0
     task["page"] = p
     task["pc"] = G_ISOLATE
@@ -315,9 +315,7 @@ def dereg_range(tracker, world, t):
     p = int(task["page"])
     end = min(int(dio["page"]) + int(dio["nr_pages"]), p + world.sys[R.PAGES_PER_STEP])
     unpin_range(tracker, world, world.sys[R.I_MMAP], p, end - p, int(dio["handle"]))
-    for released in range(p, end):
-        ghost_unpin(world, page_of(world, released))
-        wake_pin_waiters(world, released)
+    end_pins(world, p, end)
     task["page"] = end
     if end == dio["page"] + dio["nr_pages"]:
         dio["handle"] = -1
@@ -345,13 +343,11 @@ def dereg_release(tracker, world, t):
     p = int(task["page"])
     end = min(int(dio["page"]) + int(dio["nr_pages"]), p + locked_batch(tracker, world))
     when = learns(tracker, world, RDMA_PROGRAM, dio["page"])
-    while p < end:
-        put_pinned_page(tracker, world, p, when, dio["handle"])
-        tally(world, R.ATOMIC, 1)
-        tally(world, R.PUT_PAGE, 1)
-        p += 1
-    task["page"] = p
-    if p < dio["page"] + dio["nr_pages"]:
+    put_pinned_pages(tracker, world, p, end, when, dio["handle"])
+    tally(world, R.ATOMIC, end - p)
+    tally(world, R.PUT_PAGE, end - p)
+    task["page"] = end
+    if end < dio["page"] + dio["nr_pages"]:
         return
     task["flight_head"] = dio["next"]
     _begin_dereg(world, task, dio["next"])

@@ -34,7 +34,7 @@ from typing import Any
 
 from numba.extending import overload
 
-from workbench.accelerate import NO_COUNTS
+from workbench.accelerate import OPTIONS
 from workbench.parts import PartCompiler
 
 NEVER, IN_GUP, AFTER_WALK, RANGE_BEFORE, RANGE_AFTER = range(5)
@@ -179,7 +179,7 @@ OPERATIONS = tuple(_table)
 
 def _resolves(operation):
     """With the JIT on, numba resolves each call while it compiles; it compares the arguments' names."""
-    return overload(operation, jit_options={"nopython": True, "pipeline_class": PartCompiler, **NO_COUNTS})
+    return overload(operation, jit_options={"nopython": True, "pipeline_class": PartCompiler, **OPTIONS})
 
 
 @_resolves(pin)
