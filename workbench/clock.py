@@ -333,7 +333,7 @@ def make_runnable(world, clock, t):
 # ---- device
 
 
-@jit
+@inline
 def start_device(world, clock):
     """Let the device take what it can: a unit each, or, in a replay, all, each until its recorded time."""
     sys, cells = world.sys, clock.cells

@@ -525,7 +525,7 @@ def _queue_work(world, task):
     wake(world, worker, WAIT_WORK)
 
 
-@step
+@inline
 def release_pages(tracker, world, t):
     """Unpin and put the bio's pages, from the cursor on; then the bio is free.
 
@@ -564,19 +564,30 @@ def put_pinned_pages(tracker, world, first, end, when, handle):
 
     The pins of those that a range covered have ended when the range was released.
     """
-    pinned = when < RANGE_BEFORE
-    waited_for = pinned or world.sys[R.DAX] != 0  # truncation of a DAX file waits for references
+    if when >= RANGE_BEFORE:
+        for p in range(first, end):
+            put_page(tracker, world, p)
+            if world.sys[R.DAX]:  # truncation of a DAX file waits for references
+                wake_pin_waiters(world, p)
+        return
     unpinned = 0
-    for p in range(first, end):
-        if pinned:
-            if when != NEVER:
-                unpin(tracker, world, p, handle)
-            unpinned += ghost_unpin(page_of(world, p))
-        put_page(tracker, world, p)
-        if waited_for:
-            wake_pin_waiters(world, p)
-    if pinned:
-        count_unpins(world, end - first, unpinned)
+    if when == NEVER:
+        for p in range(first, end):
+            unpinned += _end_pin(tracker, world, p)
+    else:
+        for p in range(first, end):
+            unpin(tracker, world, p, handle)
+            unpinned += _end_pin(tracker, world, p)
+    count_unpins(world, end - first, unpinned)
+
+
+@inline
+def _end_pin(tracker, world, p):
+    """A true pin ends, and its reference is put; gives whether it was the page's last pin."""
+    last = ghost_unpin(page_of(world, p))
+    put_page(tracker, world, p)
+    wake_pin_waiters(world, p)
+    return last
 
 
 @step

@@ -224,12 +224,17 @@ def _gup_done(world, t):
 
 
 @inline
+def _needed_of_pte(world, task):
+    return PTE_PRESENT | PTE_WRITE if wants_write(world, task) else PTE_PRESENT
+
+
+@inline
 def _pte_allows(world, task, page):
-    needed = PTE_PRESENT | PTE_WRITE if wants_write(world, task) else PTE_PRESENT
+    needed = _needed_of_pte(world, task)
     return page["flags"] & needed == needed
 
 
-@step
+@inline
 def gup_pages(tracker, world, t):
     """Walk: take a reference on each page, and with it the pin where that is the same step.
 
@@ -246,19 +251,35 @@ def gup_pages(tracker, world, t):
             task["pc"] = D_GUP_TAKE if _pte_allows(world, task, page_of(world, p)) else D_FAULT_LOCK
         tally(world, R.GUP_PAGE, 1)
         return
-    p = int(task["page"])
-    end = min(int(task["last"]) + 1, p + world.sys[R.PAGES_PER_STEP])
-    in_gup = learns(tracker, world, task["program"], task["first"]) == IN_GUP
+    if learns(tracker, world, task["program"], task["first"]) == IN_GUP:
+        fault = _take_pages(tracker, world, task, True)
+    else:
+        fault = _take_pages(tracker, world, task, False)
+    if fault:
+        task["pc"] = D_FAULT_LOCK
+    elif task["page"] > task["last"]:
+        _walk_done(tracker, world, t)
+
+
+@inline
+def _take_pages(tracker, world, task, in_gup):
+    """Take references, and pins where they are ``in_gup``, from the cursor on; gives whether a page has to be faulted in.
+
+    It is called for either case, so that what does not change is not asked for each page.
+    """
+    first = int(task["page"])
+    end = min(int(task["last"]) + 1, first + world.sys[R.PAGES_PER_STEP])
     by_lock = in_gup and pins_by_lock(tracker, world, task["program"], task["first"])
     true_pin = _pins(world, task)
+    needed = _needed_of_pte(world, task)
     count_max = world.sys[R.COUNT_MAX]
-    first = p
     over = 0
     pinned = 0
     fault = False
+    p = first
     while p < end:
         page = page_of(world, p)
-        if not _pte_allows(world, task, page):
+        if page["flags"] & needed != needed:
             fault = True
             break
         if by_lock and has(page, PG_LOCKED):
@@ -277,10 +298,7 @@ def gup_pages(tracker, world, t):
     tally(world, R.GUP_PAGE, p - first)
     tally(world, R.ATOMIC, p - first)
     task["page"] = p
-    if fault:
-        task["pc"] = D_FAULT_LOCK
-    elif p > task["last"]:
-        _walk_done(tracker, world, t)
+    return fault
 
 
 @step
