@@ -525,7 +525,7 @@ def _queue_work(world, task):
     wake(world, worker, WAIT_WORK)
 
 
-@inline
+@step
 def release_pages(tracker, world, t):
     """Unpin and put the bio's pages, from the cursor on; then the bio is free.
 

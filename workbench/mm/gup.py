@@ -234,7 +234,7 @@ def _pte_allows(world, task, page):
     return page["flags"] & needed == needed
 
 
-@inline
+@step
 def gup_pages(tracker, world, t):
     """Walk: take a reference on each page, and with it the pin where that is the same step.
 
