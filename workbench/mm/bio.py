@@ -76,6 +76,7 @@ from workbench.mm.world import (
     WAIT_DIO,
     WAIT_DIRTY,
     WAIT_JOURNAL,
+    WAIT_PIN,
     WAIT_TAG,
     WAIT_WORK,
     WAIT_WRITEBACK,
@@ -573,20 +574,26 @@ def put_pinned_pages(tracker, world, first, end, when, handle):
     unpinned = 0
     if when == NEVER:
         for p in range(first, end):
-            unpinned += _end_pin(tracker, world, p)
+            unpinned += _end_pin(tracker, world, p, has(page_of(world, p), PG_WAITERS))
     else:
         for p in range(first, end):
+            waited_for = has(page_of(world, p), PG_WAITERS)
             unpin(tracker, world, p, handle)
-            unpinned += _end_pin(tracker, world, p)
+            unpinned += _end_pin(tracker, world, p, waited_for)
     count_unpins(world, end - first, unpinned)
 
 
 @inline
-def _end_pin(tracker, world, p):
-    """A true pin ends, and its reference is put; gives whether it was the page's last pin."""
+def _end_pin(tracker, world, p, waited_for):
+    """A true pin ends, and its reference is put; gives whether it was the page's last pin.
+
+    Whether anybody waits was read before ``unpin``: read after that has changed a bit of the same word, it would wait
+    for the processor to have written it.
+    """
     last = ghost_unpin(page_of(world, p))
     put_page(tracker, world, p)
-    wake_pin_waiters(world, p)
+    if waited_for:
+        wake_up_page(world, p, WAIT_PIN)
     return last
 
 
