@@ -27,6 +27,8 @@ BENCHMARKS = {
     "explore": "bench_explore",
     "sweep": "bench_sweep",
     "longterm": "bench_longterm",
+    "growth": "bench_growth",
+    "memory": "bench_memory",
     "start": "bench_start",
     "explorer": "bench_explorer",
 }

@@ -54,6 +54,7 @@ struct dio {
 	struct task *task;
 	struct dio *next, *prev;	/* free list, or in flight by their beginning */
 	int32_t home, page, nr_pages, got, built, holds, bio_left;
+	int32_t place;		/* in flight: by its beginning; see renumber() */
 	int64_t began;
 };
 
@@ -79,6 +80,8 @@ struct task {
 	enum rank rank;
 	int32_t cpu;
 	struct dio *dio, *free_dio, *flight_head, *flight_tail;
+	int32_t next_place, places;
+	int32_t *in_block;	/* in flight, by block of BLOCK places */
 	struct bio *bio, *run;
 	struct bio *list_head, *list_tail;
 	int32_t first, last;
@@ -99,6 +102,7 @@ struct event {
 };
 
 #define STEP_END (-1)
+#define BLOCK 64
 #define SLICE_PS 3000000000
 
 struct world {
@@ -287,8 +291,11 @@ static inline void push_bio(struct task *t, struct bio *b)
 	t->list_tail = b;
 }
 
+/* Who waits for a bio has found none, and none has come back since. */
 static void free_bio(struct world *w, struct bio *b)
 {
+	int awaited = !w->free_bio;
+
 	while (b) {
 		struct bio *after = b->run_next;
 
@@ -297,7 +304,60 @@ static void free_bio(struct world *w, struct bio *b)
 		w->free_bio = b;
 		b = after;
 	}
-	wake_all(w, FOR_BIO);
+	if (awaited)
+		wake_all(w, FOR_BIO);
+}
+
+/* ---- in flight */
+
+/* Places have run out: those in flight get the first ones, and there are twice as many as are needed. */
+static void renumber(struct task *t)
+{
+	memset(t->in_block, 0, t->places / BLOCK * sizeof(*t->in_block));
+	t->next_place = 0;
+	for (struct dio *d = t->flight_head; d; d = d->next) {
+		d->place = t->next_place++;
+		t->in_block[d->place / BLOCK]++;
+	}
+	t->places = (2 * (t->next_place + 1) + BLOCK - 1) / BLOCK * BLOCK;
+}
+
+static inline void enter_flight(struct task *t, struct dio *d)
+{
+	if (t->next_place == t->places)
+		renumber(t);
+	d->place = t->next_place++;
+	t->in_block[d->place / BLOCK]++;
+	d->next = NULL;
+	d->prev = t->flight_tail;
+	if (t->flight_tail)
+		t->flight_tail->next = d;
+	else
+		t->flight_head = d;
+	t->flight_tail = d;
+}
+
+/* Returns how many that began earlier are still in flight. */
+static inline int64_t leave_flight(struct task *t, struct dio *d)
+{
+	int32_t block = d->place / BLOCK;
+	struct dio *other;
+	int64_t earlier = 0;
+
+	if (d->next)
+		d->next->prev = d->prev;
+	else
+		t->flight_tail = d->prev;
+	if (d->prev)
+		d->prev->next = d->next;
+	else
+		t->flight_head = d->next;
+	t->in_block[block]--;
+	for (other = d->prev; other && other->place / BLOCK == block; other = other->prev)
+		earlier++;
+	for (int32_t i = 0; other && i < block; i++)
+		earlier += t->in_block[i];
+	return earlier;
 }
 
 /* ---- the submitter */
@@ -337,13 +397,7 @@ static void io_submit(struct world *w, struct task *t)
 	d->got = d->built = 0;
 	d->holds = 1;
 	d->began = w->now;
-	d->next = NULL;
-	d->prev = t->flight_tail;
-	if (t->flight_tail)
-		t->flight_tail->next = d;
-	else
-		t->flight_head = d;
-	t->flight_tail = d;
+	enter_flight(t, d);
 	start_bio(w, d);
 	tally(w, SUBMIT_IO, 1);
 	t->pc = GUP;
@@ -498,8 +552,8 @@ static void device_done(struct world *w, struct bio *b)
 	}
 	w->units_free++;
 	b->done = w->now;
-	w->tags_free++;
-	wake_all(w, FOR_TAG);
+	if (w->tags_free++ == 0)
+		wake_all(w, FOR_TAG);
 	push_bio(&w->task[b->cpu], b);
 	wake(w, &w->task[b->cpu], FOR_WORK);
 }
@@ -567,23 +621,12 @@ static void dio_bio_complete(struct world *w, struct task *t)
 {
 	struct dio *d = t->dio;
 	struct task *owner = d->task;
-	int64_t earlier = 0;
 
 	t->pc = TAKE_BIO;
 	if (--d->holds > 0)
 		return;
 	record(w, LATENCY, w->now - d->began);
-	if (d->next)
-		d->next->prev = d->prev;
-	else
-		owner->flight_tail = d->prev;
-	if (d->prev)
-		d->prev->next = d->next;
-	else
-		owner->flight_head = d->next;
-	for (struct dio *other = d->prev; other; other = other->prev)
-		earlier++;
-	record(w, OVERTAKES, earlier);
+	record(w, OVERTAKES, leave_flight(owner, d));
 	d->next = owner->free_dio;
 	owner->free_dio = d;
 	tally(w, DIO_COMPLETE, 1);
@@ -775,6 +818,7 @@ static void lay_out(struct world *w)
 			w->dio[d].next = d + 1 < (c + 1) * qd ? &w->dio[d + 1] : NULL;
 		}
 		thread->free_dio = &w->dio[c * qd];
+		thread->in_block = zeroed(2 * qd / BLOCK + 1, sizeof(*thread->in_block));
 	}
 	for (int64_t c = 0; c < cpus; c++)
 		make_runnable(w, &w->task[cpus + c]);
@@ -802,6 +846,8 @@ EXPORT void direct_io(const struct parameters *p, const int64_t *cost, const int
 		out->pins_left += w->page[n].true_pins;
 		out->references += w->page[n].refcount;
 	}
+	for (int64_t t = 0; t < w->tasks; t++)
+		free(w->task[t].in_block);
 	free(w->page);
 	free(w->bio);
 	free(w->task);

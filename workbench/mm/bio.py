@@ -11,6 +11,7 @@ finding a range from a page needs ``page->mapping``.
 from workbench.accelerate import at, inline, jit, step
 from workbench.mm import registers as R
 from workbench.mm.detached import every_page, is_elsewhere
+from workbench.mm.flight import enter_flight, leave_flight
 from workbench.mm.frames import put_page
 from workbench.mm.gup import learns, locked_batch, pins_by_lock, range_spinlock
 from workbench.mm.i_mmap import i_mmap_lock, i_mmap_unlock
@@ -104,7 +105,8 @@ def alloc_bio_row(world):
 
 @jit
 def free_bio(world, b):
-    """Give a bio's rows back; a submitter may wait for one."""
+    """Give a bio's rows back; whoever waits for one has found none, and none has come back since."""
+    awaited = world.sys[R.FREE_BIO] < 0
     while b >= 0:
         row = at(world.bio, b)
         after = row["seg_next"]
@@ -113,7 +115,8 @@ def free_bio(world, b):
         world.sys[R.FREE_BIO] = b
         world.sys[R.BIO_ROWS] -= 1
         b = after
-    wake_all(world, WAIT_BIO, -1)
+    if awaited:
+        wake_all(world, WAIT_BIO, -1)
 
 
 @inline
@@ -199,42 +202,10 @@ def dio_begin(world, t):
     dio["refcount"] = 1
     dio["plan_bio"] = row["first_bio"]
     dio["began_ps"] = sys[R.NOW]
-    _enter_flight(world, task, d)
+    enter_flight(world, task, d)
     _start_bio(world, dio)
     tally(world, R.SUBMIT_IO, 1)
     task["pc"] = D_GUP_CALL
-
-
-@inline
-def _enter_flight(world, task, d):
-    dio = at(world.dio, d)
-    dio["next"] = -1
-    dio["prev"] = task["flight_tail"]
-    if task["flight_tail"] >= 0:
-        at(world.dio, task["flight_tail"])["next"] = d
-    else:
-        task["flight_head"] = d
-    task["flight_tail"] = d
-
-
-@inline
-def _leave_flight(world, task, d):
-    """Unlink a direct IO; returns how many that were submitted before it are still in flight."""
-    dio = at(world.dio, d)
-    if dio["next"] >= 0:
-        at(world.dio, dio["next"])["prev"] = dio["prev"]
-    else:
-        task["flight_tail"] = dio["prev"]
-    if dio["prev"] >= 0:
-        at(world.dio, dio["prev"])["next"] = dio["next"]
-    else:
-        task["flight_head"] = dio["next"]
-    earlier = 0
-    before = dio["prev"]
-    while before >= 0:
-        earlier += 1
-        before = at(world.dio, before)["prev"]
-    return earlier
 
 
 @jit
@@ -404,7 +375,8 @@ def device_done(world, b):
     head["done_ps"] = world.sys[R.NOW]
     head["at_device"] = AT_NONE
     world.sys[R.TAGS_FREE] += 1
-    wake_all(world, WAIT_TAG, -1)
+    if world.sys[R.TAGS_FREE] == 1:  # or else nobody waits for one
+        wake_all(world, WAIT_TAG, -1)
     if head["op"] == TRANSFER:
         dio = at(world.dio, head["dio"])
         dio["refcount"] = 0
@@ -628,7 +600,7 @@ def dio_bio_complete(world, t):
         learn_completion(world, d)
     submitter = at(world.task, dio["task"])
     histogram_add(world, R.LATENCY, sys[R.NOW] - dio["began_ps"])
-    histogram_add(world, R.OVERTAKES, _leave_flight(world, submitter, d))
+    histogram_add(world, R.OVERTAKES, leave_flight(world, submitter, d))
     dio["next"] = submitter["free_dio"]
     submitter["free_dio"] = d
     tally(world, R.DIO_COMPLETE, 1)

@@ -6,7 +6,7 @@ Sources: v4.17 include/linux/page-flags.h, mm/swap.c, mm/filemap.c, mm/page-writ
 
 from workbench.accelerate import at, inline, jit
 from workbench.mm import registers as R
-from workbench.mm.world import WAIT_PAGE, WAIT_PIN, tally, wait, wake_all
+from workbench.mm.world import WAIT_NONE, WAIT_PAGE, WAIT_PIN, tally, wait, wake
 
 FLAGS = (
     "PG_locked",
@@ -192,11 +192,14 @@ def wait_for_lock(task, page, p):
 @jit
 def wake_up_page(world, p, kind):
     """Wake those who wait for ``kind`` on page ``p``."""
-    wake_all(world, kind, p)
+    others = False
     for t in range(len(world.task)):
-        if at(world.task, t)["wait_page"] == p and at(world.task, t)["wait_kind"] != 0:
-            return  # somebody still waits on it for another reason
-    at(world.page, p)["flags"] &= ~PG_WAITERS
+        task = at(world.task, t)
+        if task["wait_page"] == p and task["wait_kind"] != WAIT_NONE:
+            wake(world, t, kind)
+            others |= task["wait_kind"] != WAIT_NONE  # it waits on for another reason
+    if not others:
+        at(world.page, p)["flags"] &= ~PG_WAITERS
 
 
 @inline

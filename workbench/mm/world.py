@@ -56,6 +56,8 @@ DIO = np.dtype(
         ("next", np.int32),  # free list, or next in submission order
         ("prev", np.int32),  # previous in submission order
         ("handle", np.int32),  # the range of a memory region's registration, or -1
+        ("place", np.int32),  # of a direct IO in flight (flight.py)
+        ("in_block", np.int32),  # in flight with a place in the block of which this row has the count
         ("began_ps", np.int64),
     ]
 )
@@ -85,6 +87,9 @@ TASK = np.dtype(
         ("free_dio", np.int32),
         ("flight_head", np.int32),  # direct IOs in flight, in submission order
         ("flight_tail", np.int32),
+        ("flight_next", np.int32),  # place of the next one (flight.py)
+        ("flight_room", np.int32),  # places that there are
+        ("first_dio", np.int32),  # its own rows of DIO begin there
         ("wait_next", np.int32),  # next waiter of i_mmap_rwsem (plus one)
         ("wake_next", np.int32),  # next woken task (plus one)
         ("write", np.int32),  # wants i_mmap_rwsem for writing

@@ -326,7 +326,7 @@ def _own_dios(world: World, t: int, first: int, n: int) -> None:
     world.dio["task"][rows] = t
     world.dio["next"][rows] = np.arange(first + 1, first + n + 1)
     world.dio["next"][first + n - 1] = -1
-    world.task[t]["free_dio"] = first
+    world.task[t]["free_dio"] = world.task[t]["first_dio"] = first
 
 
 def _lay_out_actors(world: World, actors: tuple[Actor, ...]) -> None:
