@@ -17,6 +17,7 @@ import pandas as pd
 
 from benchmarks import spin
 from benchmarks.measure import pinned, with_package
+from benchmarks.row import Row
 from workbench.explore import bytes_in_use, run_search
 from workbench.replay import small_world
 from workbench.tables import number, text_table
@@ -99,7 +100,7 @@ def beside_spin(world: World, repeats: int) -> tuple[Ours, dict[str, spin.Search
     return fastest(ours), {mode: fastest(found) for mode, found in theirs.items()}
 
 
-def rows(quick: bool) -> list[dict[str, Any]]:
+def rows(quick: bool) -> list[Row]:
     """Measure: a row for each world and mode of SPIN, its memory, and plain Python.
 
     Parameters
@@ -109,13 +110,12 @@ def rows(quick: bool) -> list[dict[str, Any]]:
 
     Returns
     -------
-    list of dict
-        ``name, what, ours, peer, ratio, goal, unit, note``.
+    list of Row
     """
     found = []
     worlds = QUICK_WORLDS if quick else WORLDS
     if spin.missing():
-        found.append(_row("explore/spin", "explore against SPIN", note=f"skipped: needs {spin.missing()}"))
+        found.append(Row("explore/spin", "explore against SPIN").skipped(f"needs {spin.missing()}"))
         worlds = ()
     for world in worlds:
         ours, theirs = beside_spin(world, 1 if quick else REPEATS)
@@ -124,15 +124,13 @@ def rows(quick: bool) -> list[dict[str, Any]]:
             slug = f"{world.what} {mode}".replace(", ", "-").replace(" ", "-")
             name, what = f"explore/{world.scenario}-{slug}", f"{world.scenario}, {world.what}, against SPIN {mode}"
             speeds = ours.states / ours.seconds, spins.states / spins.seconds
-            found.append(_row(name, what, *speeds, goal=GOAL_SPEED, unit="states/s", note=note))
+            found.append(_row(name, what, *speeds, GOAL_SPEED, "states/s", note))
         least = min(spins.bytes for spins in theirs.values())
         name, what = (
             f"explore/{world.scenario}-{world.what.replace(' ', '-')}-bytes",
             f"{world.scenario}, {world.what}, against SPIN's least",
         )
-        found.append(
-            _row(name, what, ours.bytes / ours.states, least / ours.states, GOAL_BYTES, "bytes/state", note=note)
-        )
+        found.append(_row(name, what, ours.bytes / ours.states, least / ours.states, GOAL_BYTES, "bytes/state", note))
     world = QUICK_WORLDS[0]
     ours = search(world)
     what = f"{world.scenario}, {world.what}, against plain Python"
@@ -140,26 +138,8 @@ def rows(quick: bool) -> list[dict[str, Any]]:
     return found
 
 
-def _row(
-    name: str,
-    what: str,
-    ours: float | None = None,
-    peer: float | None = None,
-    goal: str = "",
-    unit: str = "1",
-    note: str = "",
-) -> dict[str, Any]:
-    ratio = None if ours is None or peer is None else ours / peer
-    return {
-        "name": name,
-        "what": what,
-        "ours": ours,
-        "peer": peer,
-        "ratio": ratio,
-        "goal": goal,
-        "unit": unit,
-        "note": note,
-    }
+def _row(name: str, what: str, ours: float, peer: float, goal: str, unit: str, note: str = "") -> Row:
+    return Row(name, what, ours, peer, ours / peer, goal, unit, note)
 
 
 def main() -> None:
