@@ -44,8 +44,8 @@ def test_as_many_states_and_transitions(scenario, design, parameters):
         for mode, pan in zip(MODES, pans, strict=True):
             found = spin.run(pan, states)
             assert (mode, found.states, found.errors) == (mode, states, 0)
-            # Beyond the model's are those that lay the world out.
-            assert 0 < found.transitions - transitions < 50
+            # Beyond the model's are those that lay the world out: 11 for each of up to four pages, and few more.
+            assert 0 < found.transitions - transitions < 55
 
 
 @pytest.mark.slow_without_jit
