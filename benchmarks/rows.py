@@ -4,6 +4,7 @@ A benchmark is a module with a function ``rows(quick)`` that gives a list of `Ro
 """
 
 import importlib
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -148,9 +149,14 @@ def around_table(path: Path = README) -> tuple[str, str]:
     Raises
     ------
     UsageError
-        The marks are not there, once each and in order.
+        It can't be read or replaced, or the marks are not there, once each and in order.
     """
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    try:
+        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    except OSError as error:
+        raise UsageError(f"--write-readme: {path.name}: {error.strerror}") from None
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"--write-readme: {path.name} can't be written: its folder is read-only")
     _, end, after = rest.partition(END)
     if not (begin and end) or BEGIN in rest or END in after:
         raise UsageError(f"--write-readme: {path.name} needs one line {BEGIN} and, below it, one line {END}")

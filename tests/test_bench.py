@@ -99,6 +99,19 @@ def test_a_readme_without_its_two_marks_is_left_alone(tmp_path, text):
     assert readme.read_text() == text
 
 
+def test_a_readme_that_cannot_be_replaced_is_told_before_anything_is_measured(bench, monkeypatch, tmp_path):
+    for function in (rows.around_table, rows.write_readme):
+        monkeypatch.setattr(function, "__defaults__", (tmp_path / "README.md",))
+    assert bench("--write-readme") == (2, "", "workbench: --write-readme: README.md: No such file or directory\n")
+    (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}")
+    monkeypatch.setattr(rows.os, "access", lambda path, mode: path != tmp_path)
+    assert bench("--write-readme")[0::2] == (
+        2,
+        "workbench: --write-readme: README.md can't be written: its folder is read-only\n",
+    )
+    assert bench.asked == []
+
+
 def test_the_readme_of_the_repository_has_the_marks():
     text = rows.README.read_text()
     assert text.index(BEGIN) < text.index(END)
@@ -160,6 +173,13 @@ def test_the_command_writes_the_readme(bench, monkeypatch):
     ("words", "told"),
     [
         (("--only", "direct"), "--only 'direct': did you mean 'direct-io'?"),
+        (("--only", "nope"), "--only 'nope': there are: direct-io, explore, "),
+        (("--only", ""), "--only '': there are: direct-io, explore, "),
+        (("--only",), "argument --only: expected one argument"),
+        (("--only", "--quick"), "argument --only: expected one argument"),
+        (("--only", "start", "explore"), "no argument 'explore'"),
+        (("start",), "no argument 'start'"),
+        (("--quik",), "no option '--quik': did you mean '--quick'"),
         (("--write-readme", "--quick"), "leave --only and --quick out"),
         (("--write-readme", "--only", "start"), "leave --only and --quick out"),
     ],
