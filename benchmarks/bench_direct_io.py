@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.measure import Skipped, best_of, compiled
+from benchmarks.row import Row
 from workbench import costs, designs, simulate
 from workbench.designs import trackers
 from workbench.mm import registers as R
@@ -44,19 +45,19 @@ COUNTERS = (
 HISTOGRAMS = ("LATENCY", "SUBMIT", "RELEASE", "OVERTAKES")
 ENDS = ("now", "last_done", "events", "busy_ps", "pins_left", "references")
 
-_BESIDE = {"ours": None, "peer": None, "ratio": None, "note": "same counts, same end time"}
-BESIDE_SIMPY = _BESIDE | {
-    "name": "direct-io/x-simpy",
-    "what": "simulate direct-io, bias, against SimPy",
-    "goal": "ratio >= 25",
-    "unit": "bios/s",
-}
-BESIDE_C = _BESIDE | {
-    "name": "direct-io/x-c",
-    "what": "simulate direct-io, bias, against C (gcc -O2)",
-    "goal": "ratio <= 1.5",
-    "unit": "M page ops/s/core",
-}
+BESIDE_SIMPY = Row(
+    "direct-io/x-simpy",
+    "simulate direct-io, bias, against SimPy",
+    goal="ratio >= 25",
+    unit="bios/s",
+    note="same counts, same end time",
+)
+BESIDE_C = Row(
+    "direct-io/x-c",
+    "simulate direct-io, bias, against C (gcc -O2)",
+    goal="ratio <= 1.5",
+    unit="M page ops/s/core",
+)
 
 
 class System(NamedTuple):
@@ -170,7 +171,7 @@ def page_operations(counters: dict[str, int]) -> int:
     return sum(counters.get(name, 0) for name in ("PINS", "UNPINS", "PIN_TEST"))
 
 
-def rows(quick: bool = False) -> list[dict[str, Any]]:
+def rows(quick: bool = False) -> list[Row]:
     """Measure: a row per tracker, beside the twin; then bias beside SimPy and C.
 
     Parameters
@@ -180,15 +181,15 @@ def rows(quick: bool = False) -> list[dict[str, Any]]:
     """
     ios = QUICK_IOS if quick else IOS
     found = [tracker_row(name, ios) for name in (QUICK_TRACKERS if quick else trackers())]
-    for row, about in ((simpy_row, BESIDE_SIMPY), (c_row, BESIDE_C)):
+    for measured, row in ((simpy_row, BESIDE_SIMPY), (c_row, BESIDE_C)):
         try:
-            found.append(about | row(ios))
+            found.append(measured(ios))
         except Skipped as missing:
-            found.append(about | {"note": f"skipped: {missing}"})
+            found.append(row.skipped(missing))
     return found
 
 
-def tracker_row(name: str, ios: int) -> dict[str, Any]:
+def tracker_row(name: str, ios: int) -> Row:
     """Page operations per second under a tracker, by the whole call of `simulate`, and by the twin."""
     design = f"tracker={name}"
 
@@ -203,29 +204,29 @@ def tracker_row(name: str, ios: int) -> dict[str, Any]:
     (seconds,) = best_of(REPEATS, lambda: ours(ios))
     (plain,) = best_of(2, lambda: twin(PLAIN_IOS))
     mine, peer = per_io * ios / seconds / 1e6, per_io * PLAIN_IOS / plain / 1e6
-    return {
-        "name": f"direct-io/{name}",
-        "what": f"simulate direct-io, {name}, against the plain-Python twin",
-        "ours": mine,
-        "peer": peer,
-        "ratio": mine / peer,
-        "goal": "ours >= 100" if name == "bias" else "ours >= 30",
-        "unit": "M page ops/s/core",
-        "note": f"64 KiB, QD 64, {ios:,} IOs",
-    }
+    return Row(
+        f"direct-io/{name}",
+        f"simulate direct-io, {name}, against the plain-Python twin",
+        ours=mine,
+        peer=peer,
+        ratio=mine / peer,
+        goal="ours >= 100" if name == "bias" else "ours >= 30",
+        unit="M page ops/s/core",
+        note=f"64 KiB, QD 64, {ios:,} IOs",
+    )
 
 
-def simpy_row(ios: int) -> dict[str, Any]:
+def simpy_row(ios: int) -> Row:
     """Bios per second beside the SimPy model."""
     given = system(ios=SIMPY_IOS, **LOAD)
     theirs, mine = by_simpy(given), by_simulate(ios=SIMPY_IOS, **LOAD)
     assert (theirs.counters, theirs.last_done) == (mine.counters, mine.last_done), "SimPy gives another result"
     ours, peer = best_of(2, lambda: by_simulate(ios=ios, **LOAD), lambda: by_simpy(given))
     rates = ios / ours, SIMPY_IOS / peer
-    return {"ours": rates[0], "peer": rates[1], "ratio": rates[0] / rates[1]}
+    return BESIDE_SIMPY._replace(ours=rates[0], peer=rates[1], ratio=rates[0] / rates[1])
 
 
-def c_row(ios: int) -> dict[str, Any]:
+def c_row(ios: int) -> Row:
     """Time beside the C program."""
     program = CProgram()
     given = system(ios=ios, **LOAD)
@@ -239,12 +240,12 @@ def c_row(ios: int) -> dict[str, Any]:
         lambda: by_simulate(ios=ios, **LOAD),
     )
     operations = page_operations(mine.counters) / 1e6
-    return {
-        "ours": operations / engine,
-        "peer": operations / peer,
-        "ratio": engine / peer,
-        "note": f"ratio of times, service times given to both; of the whole call of simulate: {call / peer:.2f}",
-    }
+    return BESIDE_C._replace(
+        ours=operations / engine,
+        peer=operations / peer,
+        ratio=engine / peer,
+        note=f"ratio of times, service times given to both; of the whole call of simulate: {call / peer:.2f}",
+    )
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from benchmarks.lab import (
     wait_until_idle,
 )
 from benchmarks.measure import Skipped
+from benchmarks.row import Row
 from workbench.widgets.views import SCENES
 
 MOVES = 12  # of each slider, there and back
@@ -63,7 +64,7 @@ def main() -> int:
     return 0
 
 
-def rows(quick: bool = False) -> list[dict[str, Any]]:
+def rows(quick: bool = False) -> list[Row]:
     """Median of all moves, from slider to picture.
 
     Raises
@@ -75,16 +76,14 @@ def rows(quick: bool = False) -> list[dict[str, Any]]:
         raise Skipped(why)
     found = [ms for sliders in measure(MOVES).values() for of_slider in sliders.values() for ms in of_slider]
     return [
-        {
-            "name": "explorer/move",
-            "what": "slider to picture in the explorer notebook, in a browser: median",
-            "ours": statistics.median(found) / 1000,
-            "peer": None,
-            "ratio": None,
-            "goal": f"ours <= {GOAL_MS / 1000}",
-            "unit": "s",
-            "note": _told(found),
-        }
+        Row(
+            "explorer/move",
+            "slider to picture in the explorer notebook, in a browser: median",
+            ours=statistics.median(found) / 1000,
+            goal=f"ours <= {GOAL_MS / 1000}",
+            unit="s",
+            note=_told(found),
+        )
     ]
 
 

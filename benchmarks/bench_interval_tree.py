@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.measure import Skipped, best_of
 from benchmarks.peers import interval_packages as packages
+from benchmarks.row import Row
 from benchmarks.tree_pair import COUNTED, COVERED, InC, Ours, check_queries, check_trees, new_case
 from workbench.tables import text_table
 
@@ -118,7 +119,7 @@ def goal_of(peer: str, operation: str) -> str:
     return {"intervaltree": "ratio >= 50", "superintervals": "ratio <= 3"}.get(peer, "")
 
 
-def rows(quick: bool = False) -> list[dict[str, Any]]:
+def rows(quick: bool = False) -> list[Row]:
     """Give a row per peer and operation: at the size where we do worst.
 
     Parameters
@@ -135,31 +136,23 @@ def operations_of(peer: str) -> list[str]:
     return [name for name in GOALS if peer == "C" or name == "count" or hasattr(packages.PEERS[peer], "move")]
 
 
-def row_of(peer: str, operation: str, found: list[Measured], missing: dict[str, str]) -> dict[str, Any]:
+def row_of(peer: str, operation: str, found: list[Measured], missing: dict[str, str]) -> Row:
     """Give one row; the note has the ratio at every size."""
     goal = goal_of(peer, operation)
     times = hasattr(packages.PEERS.get(peer), "move")  # theirs to ours: how many times as long they take
-    row: dict[str, Any] = {
-        "name": f"interval-tree/{operation}-{peer.lower()}",
-        "what": f"interval tree, {NAMES[operation]}, against {'C (gcc -O2)' if peer == 'C' else peer}",
-        "ours": None,
-        "peer": None,
-        "ratio": None,
-        "goal": goal,
-        "unit": "ns",
-        "note": f"skipped: {missing.get(peer)}",
-    }
+    row = Row(
+        f"interval-tree/{operation}-{peer.lower()}",
+        f"interval tree, {NAMES[operation]}, against {'C (gcc -O2)' if peer == 'C' else peer}",
+        goal=goal,
+        unit="ns",
+    )
     if peer in missing:
-        return row
+        return row.skipped(missing[peer])
     ratios = {m: m.theirs / m.ours if times else m.ours / m.theirs for m in found if m[:2] == (peer, operation)}
     worst = (min if times else max)(ratios, key=lambda m: ratios[m])
     each = ", ".join(f"{m.size:,}: {ratio:.{0 if times else 2}f}" for m, ratio in ratios.items())
-    return row | {
-        "ours": worst.ours,
-        "peer": worst.theirs,
-        "ratio": ratios[worst],
-        "note": f"at {worst.size:,} nodes; ratios {each}",
-    }
+    note = f"at {worst.size:,} nodes; ratios {each}"
+    return row._replace(ours=worst.ours, peer=worst.theirs, ratio=ratios[worst], note=note)
 
 
 def main(arguments: list[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.row import Row
 from workbench import simulate
 from workbench.code_cache import source_hash
 
@@ -63,22 +64,22 @@ def rows(quick=False):
     large = SMALLEST if quick else SMALLEST + 4
     found = [_growth(design, large - 4, large) for design in DESIGNS]
     # Below that what a run costs however small it is would hide any growth.
-    return [row | {"goal": ""} for row in found] if quick else found
+    return [row._replace(goal="") for row in found] if quick else found
 
 
 def _growth(design, small, large):
     simulate("rdma-longterm", design, pages=4096, duration_s=1.0)  # compiles
     peer, ours = (measure(order, design)["cpu_ns_per_page"] for order in (small, large))
-    return {
-        "name": f"longterm/{design.partition(',')[0].removeprefix('tracker=')}",
-        "what": f"simulate rdma-longterm, CPU per page at 2^{large} pages, against 2^{small}",
-        "ours": ours,
-        "peer": peer,
-        "ratio": ours / peer,
-        "goal": f"ratio <= {large / small:.3g}",  # as n log n
-        "unit": "ns",
-        "note": f"{design}, a simulated hour",
-    }
+    return Row(
+        f"longterm/{design.partition(',')[0].removeprefix('tracker=')}",
+        f"simulate rdma-longterm, CPU per page at 2^{large} pages, against 2^{small}",
+        ours=ours,
+        peer=peer,
+        ratio=ours / peer,
+        goal=f"ratio <= {large / small:.3g}",  # as n log n
+        unit="ns",
+        note=f"{design}, a simulated hour",
+    )
 
 
 def main():

@@ -1,8 +1,8 @@
 """How long one waits before anything runs: ``python -m benchmarks --only start``.
 
 Each figure is of a fresh process: ``import workbench``; the first simulation of a tracker with nothing compiled, and
-that of each further tracker; a simulation with everything compiled. Figures are CPU time, since other work on the
-machine is in that of the clock; notes have both.
+that of each further tracker; a simulation with everything compiled. Figures are by the clock, as who waits has it,
+so other work on the machine is in them; notes have the CPU time.
 """
 
 import json
@@ -10,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from benchmarks.measure import Seconds, timed, with_package
+from benchmarks.row import Row
 
 FIRST = "tracker=bias"
 FURTHER = ("tracker=flag", "tracker=vma-common:release=split")
@@ -28,7 +28,7 @@ for design in sys.argv[1:]:
 """
 
 
-def rows(quick: bool = False) -> list[dict[str, Any]]:
+def rows(quick: bool = False) -> list[Row]:
     """Measure.
 
     Parameters
@@ -37,8 +37,8 @@ def rows(quick: bool = False) -> list[dict[str, Any]]:
         Not with nothing compiled.
     """
     if quick:
-        skipped = "skipped: not with --quick, since it compiles for a minute or more"
-        cold = [row | {"note": skipped} for row in cold_rows([None] * (1 + len(FURTHER)))]
+        why = "not with --quick, since it compiles for a minute or more"
+        cold = [row.skipped(why) for row in cold_rows([None] * (1 + len(FURTHER)))]
         return [*warm_rows(with_package()), *cold]
     with tempfile.TemporaryDirectory(prefix="workbench-cold-") as cache:
         environment = with_package() | {"NUMBA_CACHE_DIR": cache}
@@ -46,7 +46,7 @@ def rows(quick: bool = False) -> list[dict[str, Any]]:
         return [*warm_rows(environment), *cold]
 
 
-def warm_rows(environment: Mapping[str, str]) -> list[dict[str, Any]]:
+def warm_rows(environment: Mapping[str, str]) -> list[Row]:
     """Rows of what everybody waits for each time."""
     simulated(environment, FIRST)  # compiles, if that is not done yet
     warm, imported = best(environment, SIMULATE, FIRST), best(environment, "import workbench")
@@ -57,7 +57,7 @@ def warm_rows(environment: Mapping[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def cold_rows(seconds: Sequence[Seconds | None]) -> list[dict[str, Any]]:
+def cold_rows(seconds: Sequence[Seconds | None]) -> list[Row]:
     """Rows of the first simulation of all, and of those of further trackers."""
     what = "first simulation of all, nothing compiled: tracker bias"
     found = [_row("first", what, seconds[0], "ours <= 20")]
@@ -75,22 +75,17 @@ def simulated(environment: Mapping[str, str], *designs: str) -> list[list[float]
 
 
 def best(environment: Mapping[str, str], *command: str) -> Seconds:
-    """Run a command of Python some times; the one that took least CPU."""
+    """Run a command of Python some times; the one that was done soonest."""
 
     def run() -> None:
         subprocess.run([sys.executable, "-c", *command], env=environment, capture_output=True, check=True)
 
-    return min((timed(run) for _ in range(REPEATS)), key=lambda seconds: seconds.cpu)
+    return min((timed(run) for _ in range(REPEATS)), key=lambda seconds: seconds.clock)
 
 
-def _row(name: str, what: str, ours: Seconds | None, goal: str, peer: Seconds | None = None) -> dict[str, Any]:
-    return {
-        "name": f"start/{name}",
-        "what": what,
-        "ours": ours.cpu if ours else None,
-        "peer": peer.cpu if peer else None,
-        "ratio": ours.cpu / peer.cpu if ours and peer else None,
-        "goal": goal,
-        "unit": "s",
-        "note": f"CPU time; by the clock {ours.clock:.2f} s" if ours else "",
-    }
+def _row(name: str, what: str, ours: Seconds | None, goal: str, peer: Seconds | None = None) -> Row:
+    row = Row(f"start/{name}", what, goal=goal, unit="s")
+    if ours is None:
+        return row
+    row = row._replace(ours=ours.clock, note=f"by the clock; CPU time {ours.cpu:.2f} s")
+    return row._replace(peer=peer.clock, ratio=ours.clock / peer.clock) if peer else row

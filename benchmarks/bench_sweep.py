@@ -18,6 +18,7 @@ from statistics import NormalDist
 import jupytext
 
 from benchmarks.measure import timed, with_package
+from benchmarks.row import Row
 from workbench import results, simulate
 
 DESIGN = "v6.12"
@@ -85,41 +86,41 @@ def rows(quick=False):
     what = f"{count:,} points x {ios:,} bios by workbench sweep on {JOBS} processes"
     note = f"{count / swept.clock:.3g} points/s; by the clock, so other work on the machine is in it"
     return [
-        {
-            "name": "sweep/points",
-            "what": what,
-            "ours": swept.clock,
-            "goal": "" if quick else "ours <= 60",
-            "unit": "s",
-            "note": note,
-        },
-        {
-            "name": "sweep/x-one-core",
-            "what": f"{what}, against one: times as fast",
-            "ours": swept.clock,
-            "peer": alone.clock,
-            "ratio": alone.clock / swept.clock,
-            "goal": "" if quick else "ratio >= 1.8",
-            "unit": "s",
-            "note": note,
-        },
-        {
-            "name": "sweep/x-bare-loop",
-            "what": f"{what}, against a bare loop in as many: CPU time",
-            "ours": swept.cpu,
-            "peer": bare.cpu,
-            "ratio": swept.cpu / bare.cpu,
-            "goal": "" if quick else "ratio <= 1.1",
-            "unit": "s",
-            "note": "starting Python and fetching compiled code is in both",
-        },
-        {
-            "name": "sweep/interval",
-            "what": f"runs of {ios:,} bios until the 95 % interval of the mean latency is within 1 %: worst point",
-            "ours": needed * swept.clock / count,
-            "unit": "s",
-            "note": f"{needed} replications, at least 2; {note}",
-        },
+        Row(
+            "sweep/points",
+            what,
+            ours=swept.clock,
+            goal="" if quick else "ours <= 60",
+            unit="s",
+            note=note,
+        ),
+        Row(
+            "sweep/x-one-core",
+            f"{what}, against one: times as fast",
+            ours=swept.clock,
+            peer=alone.clock,
+            ratio=alone.clock / swept.clock,
+            goal="" if quick else "ratio >= 1.8",
+            unit="s",
+            note=note,
+        ),
+        Row(
+            "sweep/x-bare-loop",
+            f"{what}, against a bare loop in as many: CPU time",
+            ours=swept.cpu,
+            peer=bare.cpu,
+            ratio=swept.cpu / bare.cpu,
+            goal="" if quick else "ratio <= 1.1",
+            unit="s",
+            note="starting Python and fetching compiled code is in both",
+        ),
+        Row(
+            "sweep/interval",
+            f"runs of {ios:,} bios until the 95 % interval of the mean latency is within 1 %: worst point",
+            ours=needed * swept.clock / count,
+            unit="s",
+            note=f"{needed} replications, at least 2; {note}",
+        ),
     ]
 
 

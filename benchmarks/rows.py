@@ -1,21 +1,20 @@
-"""The table of benchmarks: what each measures beside its peer, against which goal, and whether it is met.
+"""The table of benchmarks: run, laid out as text, and put into the README.
 
-A benchmark is a module with a function ``rows(quick)`` that gives dicts with the fields of `Row` (but ``met``, which
-follows from them). A row whose peer is not installed has a note that says ``skipped: needs ...``.
+A benchmark is a module with a function ``rows(quick)`` that gives a list of `Row`.
 """
 
 import importlib
-import math
-import re
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from benchmarks.measure import Skipped
+from benchmarks.row import FAILED, Row
 from workbench.errors import UsageError, nearest
 from workbench.tables import carries_unit, number, text_table
 from workbench.usage import layout
@@ -34,57 +33,7 @@ BENCHMARKS = {
 }
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- bench: written by `workbench bench --write-readme` -->", "<!-- /bench -->"
-SKIPPED, FAILED = "skipped: ", "failed: "
 WIDTH = 110
-GOAL = re.compile(r"(?:(ours|ratio) )?(<=|>=|≤|≥) ?([\d.]+) ?[x×]?")
-
-
-class Row(NamedTuple):
-    """One line of the table.
-
-    Attributes
-    ----------
-    name : str
-        ``benchmark/row``.
-    what : str
-        What is measured, and against which peer.
-    ours, peer : float or None
-        In ``unit``; None: not measured, or there is no peer.
-    ratio : float or None
-        Of the two, in the direction that the goal is about.
-    goal : str
-        ``ours`` or ``ratio`` (the default), ``<=`` or ``>=``, and a number; empty: measured, and that is all.
-    unit : str
-    note : str
-    """
-
-    name: str
-    what: str
-    ours: float | None = None
-    peer: float | None = None
-    ratio: float | None = None
-    goal: str = ""
-    unit: str = "1"
-    note: str = ""
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the goal is met; None: there is none, or what it is about was not measured.
-
-        Raises
-        ------
-        ValueError
-            The goal is not of the form that `Row` says.
-        """
-        if not self.goal:
-            return None
-        told = GOAL.fullmatch(self.goal)
-        if told is None:
-            raise ValueError(f"{self.name}: goal {self.goal!r}")
-        value = self.ours if told[1] == "ours" else self.ratio
-        if value is None or math.isnan(value):
-            return None
-        return value <= float(told[3]) if told[2] in "<=≤" else value >= float(told[3])
 
 
 def chosen(only: Sequence[str]) -> list[str]:
@@ -101,9 +50,10 @@ def chosen(only: Sequence[str]) -> list[str]:
     return [name for name in BENCHMARKS if name in only or not only]
 
 
-def collect(
-    names: Iterable[str], quick: bool, benchmarks: Mapping[str, Callable[[bool], list[dict[str, Any]]]] | None = None
-) -> list[Row]:
+Measure = Callable[[bool], Iterable[Row | Mapping[str, Any]]]
+
+
+def collect(names: Iterable[str], quick: bool, benchmarks: Mapping[str, Measure] | None = None) -> list[Row]:
     """Run benchmarks, one after the other.
 
     Parameters
@@ -125,9 +75,9 @@ def collect(
             print(f"bench: {name}", file=sys.stderr)
         try:
             measure = benchmarks[name] if benchmarks else _rows_of(BENCHMARKS[name])
-            found += [Row(**row) for row in measure(quick)]
+            found += [row if isinstance(row, Row) else Row(**row) for row in measure(quick)]
         except Skipped as missing:
-            found.append(Row(name, f"benchmark {name}", note=f"{SKIPPED}{missing}"))
+            found.append(Row(name, f"benchmark {name}").skipped(missing))
         except Exception as error:  # the other benchmarks have been measured, or can be
             differs = isinstance(error, AssertionError) and str(error)
             told = " ".join((str(error) if differs else f"{type(error).__name__}: {error}").split())
@@ -135,7 +85,7 @@ def collect(
     return found
 
 
-def _rows_of(module: str) -> Callable[[bool], list[dict[str, Any]]]:
+def _rows_of(module: str) -> Measure:
     measure = getattr(importlib.import_module(f"benchmarks.{module}"), "rows", None)
     if measure is None:
         raise Skipped(f"it prints for itself: python -m benchmarks.{module}")
@@ -201,9 +151,14 @@ def around_table(path: Path = README) -> tuple[str, str]:
     Raises
     ------
     UsageError
-        The marks are not there, once each and in order.
+        It can't be read or replaced, or the marks are not there, once each and in order.
     """
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    try:
+        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    except OSError as error:
+        raise UsageError(f"--write-readme: {path.name}: {error.strerror}") from None
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"--write-readme: {path.name} can't be written: its folder is read-only")
     _, end, after = rest.partition(END)
     if not (begin and end) or BEGIN in rest or END in after:
         raise UsageError(f"--write-readme: {path.name} needs one line {BEGIN} and, below it, one line {END}")

@@ -14,6 +14,12 @@ from benchmarks.measure import PEERS
 from workbench.replay import small_world
 
 MODELS = {"golden-race": "golden_race.pml", "direct-io": "direct_io.pml"}
+DESIGNS = ("v4.17", "tracker=bias,cleaning=skip")
+# Parameters that a model has; the others are what they are in a small world.
+PARAMETERS = {
+    "golden-race": {"flusher_rounds", "kswapd_rounds", "fsync_us", "bias"},
+    "direct-io": {"threads", "qd", "ios", "rounds", "size_kib", "bio_pages", "bias"},
+}
 # No dataflow optimisation, no dead variables, no merged statements: a state and a step are what the model says.
 AS_WRITTEN = ("-o1", "-o2", "-o3")
 MODES = {
@@ -47,12 +53,21 @@ def defines(scenario: str, design: str, parameters: Mapping[str, Any], hazard: s
     Parameters
     ----------
     scenario, design : str
-        The design is v4.17, or tracker=bias,cleaning=skip.
+        The design is one of `DESIGNS`.
     parameters : mapping
         Those that differ from the small set.
     hazard : str
         What is asserted never to happen; empty: nothing.
+
+    Raises
+    ------
+    ValueError
+        The model has no such design or parameter.
     """
+    if design not in DESIGNS:
+        raise ValueError(f"{MODELS[scenario]} has the designs {' and '.join(DESIGNS)}, not {design}")
+    if others := sorted(set(parameters) - PARAMETERS[scenario]):
+        raise ValueError(f"{MODELS[scenario]} has no {', '.join(others)}")
     small = small_world(scenario, design, dict(parameters))
     p = small.parameters
     given = {"BIAS": getattr(small.tracker, "bias", 0), "HAZARD": HAZARDS.index(hazard) + 1 if hazard else 0}
@@ -78,15 +93,24 @@ def compiled(scenario: str, options: list[str], *modes: str, optimise: str = "-O
     *modes : str
     optimise : str
         For gcc.
+
+    Raises
+    ------
+    ValueError
+        The model can't express this; with its own words.
     """
     with tempfile.TemporaryDirectory(prefix="workbench-spin-") as folder:
         model = PEERS / MODELS[scenario]
-        subprocess.run(["spin", *AS_WRITTEN, *options, "-a", model], cwd=folder, check=True, capture_output=True)
-        made = [Path(folder, f"pan{i}") for i in range(len(modes))]
-        for mode, path in zip(modes, made, strict=True):
+        command = ["spin", *AS_WRITTEN, *options, "-a", model]
+        made = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if refused := re.findall(r'#error "(.*)"', made.stderr):
+            raise ValueError(f"{model.name}: {refused[0]}")
+        made.check_returncode()
+        pans = [Path(folder, f"pan{i}") for i in range(len(modes))]
+        for mode, path in zip(modes, pans, strict=True):
             command = ["gcc", optimise, "-w", "-DSAFETY", *MODES[mode], "-o", path, "pan.c"]
             subprocess.run(command, cwd=folder, check=True)
-        yield made
+        yield pans
 
 
 def run(pan: Path, states: int) -> Searched:

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks import bench_direct_io, bench_longterm, bench_start, bench_sweep, machine, measure, rows
 from benchmarks.measure import Seconds, Skipped
-from benchmarks.rows import BEGIN, END, Row
+from benchmarks.row import FAILED, Row
+from benchmarks.rows import BEGIN, END
 from workbench import cli, cli_bench
 from workbench.errors import UsageError
 
@@ -61,7 +62,7 @@ def test_what_cannot_run_or_differs_has_a_row_that_says_so():
     def differs(quick):
         raise AssertionError("the twin counts otherwise")
 
-    benchmarks = {"one": lambda quick: [WON | {"note": str(quick)}, LOST], "two": needs, "three": differs}
+    benchmarks = {"one": lambda quick: [Row(**WON)._replace(note=str(quick)), LOST], "two": needs, "three": differs}
     found = rows.collect(["one", "two", "three"], True, benchmarks)
     assert [row.name for row in found] == ["a/won", "a/lost", "two", "three"]
     assert [row.note for row in found] == ["True", "a note", "skipped: needs gcc", "failed: the twin counts otherwise"]
@@ -96,6 +97,19 @@ def test_a_readme_without_its_two_marks_is_left_alone(tmp_path, text):
     with pytest.raises(UsageError, match="--write-readme: README.md needs one line <!-- bench"):
         rows.write_readme([Row(**WON)], MACHINE, readme)
     assert readme.read_text() == text
+
+
+def test_a_readme_that_cannot_be_replaced_is_told_before_anything_is_measured(bench, monkeypatch, tmp_path):
+    for function in (rows.around_table, rows.write_readme):
+        monkeypatch.setattr(function, "__defaults__", (tmp_path / "README.md",))
+    assert bench("--write-readme") == (2, "", "workbench: --write-readme: README.md: No such file or directory\n")
+    (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}")
+    monkeypatch.setattr(rows.os, "access", lambda path, mode: path != tmp_path)
+    assert bench("--write-readme")[0::2] == (
+        2,
+        "workbench: --write-readme: README.md can't be written: its folder is read-only\n",
+    )
+    assert bench.asked == []
 
 
 def test_the_readme_of_the_repository_has_the_marks():
@@ -159,6 +173,13 @@ def test_the_command_writes_the_readme(bench, monkeypatch):
     ("words", "told"),
     [
         (("--only", "direct"), "--only 'direct': did you mean 'direct-io'?"),
+        (("--only", "nope"), "--only 'nope': there are: direct-io, explore, "),
+        (("--only", ""), "--only '': there are: direct-io, explore, "),
+        (("--only",), "argument --only: expected one argument"),
+        (("--only", "--quick"), "argument --only: expected one argument"),
+        (("--only", "start", "explore"), "no argument 'explore'"),
+        (("start",), "no argument 'start'"),
+        (("--quik",), "no option '--quik': did you mean '--quick'"),
         (("--write-readme", "--quick"), "leave --only and --quick out"),
         (("--write-readme", "--only", "start"), "leave --only and --quick out"),
     ],
@@ -252,7 +273,7 @@ def few(monkeypatch):
 
 def test_rows_of_direct_io(few, c_program):
     pytest.importorskip("simpy", reason="needs simpy")
-    found = [Row(**row) for row in bench_direct_io.rows(quick=True)]
+    found = bench_direct_io.rows(quick=True)
     assert [row.name for row in found] == ["direct-io/bias", "direct-io/x-simpy", "direct-io/x-c"]
     assert all(row.ours > 0 and row.peer > 0 and row.ratio > 0 and row.met is not None for row in found)
     assert found[2].ratio == pytest.approx(found[2].peer / found[2].ours)
@@ -262,7 +283,7 @@ def test_rows_of_direct_io_without_peers(few, monkeypatch):
     monkeypatch.setattr(measure.shutil, "which", lambda name: None)
     monkeypatch.setitem(sys.modules, "simpy", None)
     monkeypatch.delitem(sys.modules, "benchmarks.peers.direct_io_simpy", raising=False)
-    found = [Row(**row) for row in bench_direct_io.rows(quick=True)]
+    found = bench_direct_io.rows(quick=True)
     assert [row.note for row in found[1:]] == ["skipped: needs simpy", "skipped: needs gcc"]
     assert [row.met for row in found[1:]] == [None, None]
 
@@ -284,16 +305,16 @@ def test_a_peer_with_another_result_is_not_measured(few, monkeypatch, c_program)
 
 def test_rows_of_start(monkeypatch):
     monkeypatch.setattr(
-        bench_start, "simulated", lambda environment, *designs: [[30.0, 15.0 + i] for i in range(len(designs))]
+        bench_start, "simulated", lambda environment, *designs: [[15.0 + i, 30.0] for i in range(len(designs))]
     )
-    monkeypatch.setattr(bench_start, "best", lambda environment, *command: Seconds(0.9, 0.4))
-    found = {row["name"]: Row(**row) for row in bench_start.rows()}
+    monkeypatch.setattr(bench_start, "best", lambda environment, *command: Seconds(0.4, 0.9))
+    found = {row.name: row for row in bench_start.rows()}
     further = ["start/further-flag", "start/further-vma-common:release=split"]
     assert list(found) == ["start/import", "start/warm", "start/first", *further]
     assert [row.ours for row in found.values()] == [0.4, 0.4, 15.0, 16.0, 17.0]
     assert [row.met for row in found.values()] == [True, True, True, False, False]
-    assert found["start/import"].ratio == 1 and "by the clock 30.00 s" in found["start/first"].note
-    quick = [Row(**row) for row in bench_start.rows(quick=True)]
+    assert found["start/import"].ratio == 1 and found["start/first"].note == "by the clock; CPU time 30.00 s"
+    quick = bench_start.rows(quick=True)
     assert [row.name for row in quick] == list(found)
     assert [row.note.startswith("skipped: ") for row in quick] == [False, False, True, True, True]
 
@@ -308,11 +329,11 @@ def test_a_fresh_process_is_timed():
 def test_rows_of_longterm(monkeypatch):
     monkeypatch.setattr(bench_longterm, "simulate", lambda *_, **__: None)
     monkeypatch.setattr(bench_longterm, "measure", lambda order, design: {"cpu_ns_per_page": order * 10})
-    found = [Row(**row) for row in bench_longterm.rows()]
+    found = bench_longterm.rows()
     assert [(row.ours, row.peer, row.met) for row in found] == [(240, 200, True)] * 2
-    assert [row["ours"] for row in bench_longterm.rows(quick=True)] == [200, 200]
+    assert [row.ours for row in bench_longterm.rows(quick=True)] == [200, 200]
     monkeypatch.setattr(bench_longterm, "measure", lambda order, design: {"cpu_ns_per_page": order**2})
-    assert [Row(**row).met for row in bench_longterm.rows()] == [False, False]
+    assert [row.met for row in bench_longterm.rows()] == [False, False]
 
 
 def test_rows_of_sweep(monkeypatch):
@@ -323,12 +344,12 @@ def test_rows_of_sweep(monkeypatch):
     monkeypatch.setattr(bench_sweep, "replications", lambda frame: 7)
     monkeypatch.setattr(bench_sweep, "run", lambda *commands: None)
     monkeypatch.setattr(bench_sweep, "timed", lambda work: (work(), Seconds(22.0, 21.0))[1])
-    found = [Row(**row) for row in bench_sweep.rows()]
+    found = bench_sweep.rows()
     assert [row.name for row in found] == ["sweep/points", "sweep/x-one-core", "sweep/x-bare-loop", "sweep/interval"]
     assert [row.met for row in found] == [True, True, True, None]
     assert found[3].ours == pytest.approx(7 * 11 / 1000)
     assert found[1].ratio == 2 and found[2].ratio == pytest.approx(1.05)
-    assert [row.met for row in map(lambda row: Row(**row), bench_sweep.rows(quick=True))] == [None] * 4
+    assert [row.met for row in bench_sweep.rows(quick=True)] == [None] * 4
 
 
 def test_replications_until_the_interval_is_narrow():
@@ -342,6 +363,6 @@ def test_a_benchmark_that_fails_leaves_the_others_their_rows():
     def breaks(quick):
         raise RuntimeError("no\nluck")
 
-    found = rows.collect(["a", "b"], True, {"a": breaks, "b": lambda quick: [{"name": "b", "what": "it"}]})
-    assert [(row.name, row.note) for row in found] == [("a", f"{rows.FAILED}RuntimeError: no luck"), ("b", "")]
+    found = rows.collect(["a", "b"], True, {"a": breaks, "b": lambda quick: [Row("b", "it")]})
+    assert [(row.name, row.note) for row in found] == [("a", f"{FAILED}RuntimeError: no luck"), ("b", "")]
     assert rows.failed(found)

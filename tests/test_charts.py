@@ -14,9 +14,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import font_manager
+from PIL import Image
 from verdicts import CRASH
 
 from workbench import charts, tables
+from workbench.charts import files, layout, over_time, paper, style, tails
 from workbench.counterexample import as_columns
 from workbench.provenance import provenance
 
@@ -105,7 +108,7 @@ def other_process(folder, tmp_path, **environment):
     (settings_ / "matplotlibrc").write_text(
         "font.family: serif\nlines.linewidth: 9\naxes.facecolor: red\nsavefig.dpi: 33\nsvg.fonttype: none\n"
     )
-    root = Path(charts.__file__).parent.parent
+    root = Path(charts.__file__).parent.parent.parent
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")]),
@@ -160,7 +163,7 @@ def test_provenance_is_read_back(tmp_path):
     for path in paths[:3] + paths[4:]:
         assert charts.read_provenance(path) == wanted
     bare = tmp_path / "bare.png"
-    charts.Image.new("L", (1, 1)).save(bare)
+    Image.new("L", (1, 1)).save(bare)
     with pytest.raises(ValueError, match="carries no provenance"):
         charts.read_provenance(bare)
 
@@ -175,7 +178,7 @@ def test_files_hold_no_date_and_no_foreign_font(tmp_path):
         fonts = re.findall(rb"/FontName /[A-Z]+\+(\S+)", content)
         assert fonts and {*fonts} <= {b"DejaVuSans", b"DejaVuSans-Bold"}
     for bold in (False, True):
-        used = Path(charts.font_manager.findfont(charts._properties(bold)))
+        used = Path(font_manager.findfont(layout._properties(bold)))
         assert used.is_relative_to(matplotlib.get_data_path())  # not one that the system brings
 
 
@@ -202,7 +205,7 @@ def test_a_wide_figure_comes_in_one_column_too(tmp_path):
     df = pd.concat([points().assign(size=size) for size in (4, 64)])
     fig, text = charts.lines(df, "qd", "iops", panels="size", caption=CAPTION)
     charts.save(fig, "f", tmp_path, text, provenance())
-    with charts.Image.open(tmp_path / "f.png") as wide, charts.Image.open(tmp_path / "one-column" / "f.png") as narrow:
+    with Image.open(tmp_path / "f.png") as wide, Image.open(tmp_path / "one-column" / "f.png") as narrow:
         assert (wide.width, narrow.width) == (1440, 700)
         assert narrow.height > wide.height
     upper, lower = fig.narrow().axes
@@ -217,14 +220,14 @@ def test_a_failed_save_leaves_the_old_files(tmp_path, monkeypatch):
     fig, text = charts.lines(points(), "qd", "iops", caption=CAPTION)
     charts.save(fig, "f", tmp_path, text, provenance())
     before = contents(tmp_path)
-    broken = charts._render
+    broken = paper.render
 
     def fails(fig, kind, *rest):
         if kind == "png":
             raise OSError("disk full")
         return broken(fig, kind, *rest)
 
-    monkeypatch.setattr(charts, "_render", fails)
+    monkeypatch.setattr(files, "render", fails)
     with pytest.raises(OSError):
         charts.save(fig, "f", tmp_path, "another", provenance())
     assert contents(tmp_path) == before
@@ -233,7 +236,7 @@ def test_a_failed_save_leaves_the_old_files(tmp_path, monkeypatch):
 def test_every_design_has_a_style_of_its_own():
     for cue in (lambda s: s[:3], lambda s: s.marker, lambda s: (s.colour, s.hatch)):
         assert len({cue(style) for style in charts.STYLES.values()}) == 11
-    everything = [*charts.STYLES.values(), *charts._FURTHER]
+    everything = [*charts.STYLES.values(), *style._FURTHER]
     assert len({(s.colour, s.marker, str(s.line)) for s in everything}) == len(everything)
     assert len({charts.label(d) for d in DESIGNS}) == 11
 
@@ -358,12 +361,12 @@ def test_ccdf_takes_arrays_and_histograms_alike():
 
 def test_thinning_keeps_the_curve():
     sample = np.sort(latencies()["none"])
-    x, above = charts._above(*np.unique(sample, return_counts=True))
+    x, above = tails._above(*np.unique(sample, return_counts=True))
     assert len(x) < 2000 and x[0] == sample[0] and x[-1] == sample[-1] and above[-1] == 0
     for value, share in zip(x[1:], above[1:], strict=True):
         assert share == pytest.approx((sample > value).mean())
     times, values = np.arange(10**5), np.random.default_rng(6).integers(0, 10**6, 10**5)
-    kept, shown_ = charts._thin(times, values)
+    kept, shown_ = over_time._thin(times, values)
     assert len(kept) <= 2800 and (shown_.min(), shown_.max()) == (values.min(), values.max())
     np.testing.assert_array_equal(values[kept], shown_)
     assert (kept[0], kept[-1]) == (0, 10**5 - 1)
@@ -392,7 +395,7 @@ def test_space_time_takes_a_trace_and_marks_its_hazard():
     words = {t.replace("\n", "") for t in shown(fig)}
     assert {"bufferless-dirty", "set_page_dirty_lock()", "clean, no buffers,newer than disk"} <= words
     edges = [matplotlib.colors.to_hex(p.get_edgecolor()).upper() for p in fig.axes[0].patches]
-    assert edges.count(charts._HAZARD) == 1
+    assert edges.count(style.HAZARD) == 1
     assert "set_page_dirty_lock() <-- bufferless-dirty" in text and as_columns(CRASH) in text
     with pytest.raises(ValueError, match="no events"):
         charts.space_time([], caption=CAPTION)
@@ -472,7 +475,7 @@ def test_numbers(value, unit, text):
 )
 def test_tables_fit_and_cut_nothing_off(rows, heads, width, keys):
     df = pd.DataFrame(rows, columns=heads, dtype=object)
-    text = charts.text_table(df, "A title that is longer than that", width, keys=keys)
+    text = tables.text_table(df, "A title that is longer than that", width, keys=keys)
     assert max(map(len, text.split("\n"))) <= width
     assert all(line == line.rstrip() for line in text.split("\n"))
     for letter in "abc":
@@ -482,7 +485,7 @@ def test_tables_fit_and_cut_nothing_off(rows, heads, width, keys):
 
 def test_tables_name_units_and_repeat_keys():
     df = pd.DataFrame({"design": DESIGNS, **{f"metric {k}": np.arange(11) * 10**k for k in range(12)}})
-    text = charts.text_table(df.assign(iops=1.5e5), "All", units={"metric 3": "ns"})
+    text = tables.text_table(df.assign(iops=1.5e5), "All", units={"metric 3": "ns"})
     blocks = text.split("\n\n")[1:]
     assert len(blocks) > 1 and all(d in block for d in DESIGNS for block in blocks)
     assert "iops [1/s]" in text and "10us" in text
@@ -494,7 +497,7 @@ def test_module_needs_no_display_and_leaves_settings_alone():
         "import workbench.charts; print(json.dumps([before == dict(matplotlib.rcParams),"
         "'matplotlib.pyplot' in sys.modules, 'seaborn' in sys.modules]))"
     )
-    root = Path(charts.__file__).parent.parent
+    root = Path(charts.__file__).parent.parent.parent
     environment = {k: v for k, v in os.environ.items() if k != "DISPLAY"} | {"PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert json.loads(done.stdout) == [True, False, False]

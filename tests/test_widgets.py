@@ -15,6 +15,7 @@ from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebso
 from workbench import charts, cli, simulate
 from workbench.errors import UsageError
 from workbench.lab import PromptConnection
+from workbench.results import UNITS
 from workbench.scenarios import ALL
 from workbench.scenarios.base import Parameter
 from workbench.sweep import spec
@@ -117,7 +118,7 @@ def test_what_is_shown_is_what_simulate_gives(scenario, tmp_path):
     for design, result in expected.items():
         assert shown.results[design].metrics == pytest.approx(result.metrics, nan_ok=True)
     for name in SCENES[scenario].metrics:
-        unit = charts.UNITS[name].unit
+        unit = UNITS[name].unit
         cells = "".join(
             f'<td style="text-align:right;padding:1px 6px">{number(r.metrics[name], unit)}</td>'
             for r in expected.values()

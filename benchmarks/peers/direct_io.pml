@@ -19,7 +19,10 @@
 #define IO_PAGES 2
 #endif
 #ifndef BIO_PAGES
-#define BIO_PAGES 1 /* or 2 */
+#define BIO_PAGES 1
+#endif
+#ifdef FSYNC
+#error "nobody calls fsync here"
 #endif
 #define FSYNC 0
 #define SLOTS (THREADS * QD)
@@ -29,6 +32,19 @@
 #define KWORKERS THREADS
 #define SYNC_ANY 1
 #define DIRTY_ALWAYS 0
+
+#if QD < 1 || QD * THREADS > 2
+#error "there are 2 direct IOs in flight at most"
+#endif
+#if DIRECT_IOS < 0 || DIRECT_IOS > 7
+#error "DIRECT_IOS is at most 7"
+#endif
+#if IO_PAGES < 1 || BIO_PAGES < 1 || (IO_PAGES > 2 && BIO_PAGES > 2)
+#error "a bio has 1 or 2 pages"
+#endif
+#if ROWS > 6
+#error "there are 6 rows of bios at most"
+#endif
 
 #include "kernel.pml"
 
@@ -123,7 +139,10 @@ inline lay_out_page(p) {
 
 /* Just written; each thread has its slots in a list. */
 inline lay_out() {
-  lay_out_page(0); lay_out_page(1);
+  lay_out_page(0);
+#if PAGES > 1
+  lay_out_page(1);
+#endif
 #if PAGES > 2
   lay_out_page(2);
 #endif

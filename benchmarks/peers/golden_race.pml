@@ -12,6 +12,9 @@
 #ifndef FSYNC
 #define FSYNC 0
 #endif
+#if KSWAPD_ROUNDS < 0 || KSWAPD_ROUNDS > 15
+#error "KSWAPD_ROUNDS is at most 15"
+#endif
 #define PAGES 1
 #define ROWS (2 + FSYNC)
 #define SLOTS 1

@@ -44,6 +44,29 @@
 #define runs (waits[me] == RUNS)
 #define at at_hand[me]
 
+/* What has no place in the fields and lists below, would be another world. */
+#if BIAS < 0 || 8 + SLOTS * REFERENCES > 127
+#error "BIAS: the reference counts have 7 bits"
+#endif
+#if HAZARD < 0 || HAZARD > FSYNC_LIE
+#error "HAZARD is one of the numbers above, or 0"
+#endif
+#if FSYNC < 0 || FSYNC > 1
+#error "FSYNC is 0 or 1"
+#endif
+#if FLUSHER_ROUNDS < 1 || FLUSHER_ROUNDS > 15
+#error "FLUSHER_ROUNDS is from 1 to 15"
+#endif
+#if THREADS < 1 || THREADS > 2
+#error "THREADS is 1 or 2"
+#endif
+#if PAGES < 1 || PAGES > 4
+#error "there are 4 pages at most"
+#endif
+#if JUDGES_ENDS && (PAGES > 3 || TASKS > 4)
+#error "ends are judged of 3 pages and 4 tasks at most"
+#endif
+
 typedef Page {
   bit locked; bit dirty; bit writeback; bit lru; bit private; bit waiters; bit cached; bit bh_dirty; bit tag_dirty;
   bit tag_writeback; bit pte_present; bit pte_write; bit pte_dirty;
