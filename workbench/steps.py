@@ -7,7 +7,6 @@ from workbench.accelerate import at, inline, jit, step
 from workbench.mm import bio, fork, gup, mapper, migrate, programs, rdma, reclaim, truncate, writeback
 from workbench.trackers.protocol import LOCK_ZONE, SPINLOCKS
 
-
 # Steps of get_user_pages that may run under a spinlock: a bit for each.
 _GUP_UNDER_SPINLOCK = sum(
     1 << pc

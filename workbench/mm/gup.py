@@ -21,9 +21,9 @@ from workbench.mm.page import (
     PTE_DIRTY,
     PTE_PRESENT,
     PTE_WRITE,
-    get_page,
     count_pins,
     count_unpins,
+    get_page,
     ghost_pin,
     ghost_unpin,
     has,
@@ -263,7 +263,7 @@ def gup_pages(tracker, world, t):
 
 @inline
 def _take_pages(tracker, world, task, in_gup):
-    """Take references, and pins where they are ``in_gup``, from the cursor on; gives whether a page has to be faulted in.
+    """Take references, and pins where they are ``in_gup``, from the cursor on; gives whether a page must be faulted in.
 
     It is called for either case, so that what does not change is not asked for each page.
     """
