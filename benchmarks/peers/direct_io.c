@@ -54,7 +54,7 @@ struct dio {
 	struct task *task;
 	struct dio *next, *prev;	/* free list, or in flight by their beginning */
 	int32_t home, page, nr_pages, got, built, holds, bio_left;
-	int32_t place;		/* in flight: by its beginning; see renumber() */
+	uint32_t place;		/* in flight: by its beginning; see renumber() */
 	int64_t began;
 };
 
@@ -80,8 +80,8 @@ struct task {
 	enum rank rank;
 	int32_t cpu;
 	struct dio *dio, *free_dio, *flight_head, *flight_tail;
-	int32_t next_place, places;
-	int32_t *in_block;	/* in flight, by block of BLOCK places */
+	uint32_t next_place, places;
+	int32_t *in_block;	/* in flight, by block of BLOCK places; NULL: places are not used */
 	struct bio *bio, *run;
 	struct bio *list_head, *list_tail;
 	int32_t first, last;
@@ -324,10 +324,12 @@ static void renumber(struct task *t)
 
 static inline void enter_flight(struct task *t, struct dio *d)
 {
-	if (t->next_place == t->places)
-		renumber(t);
-	d->place = t->next_place++;
-	t->in_block[d->place / BLOCK]++;
+	if (t->in_block) {
+		if (t->next_place == t->places)
+			renumber(t);
+		d->place = t->next_place++;
+		t->in_block[d->place / BLOCK]++;
+	}
 	d->next = NULL;
 	d->prev = t->flight_tail;
 	if (t->flight_tail)
@@ -340,8 +342,7 @@ static inline void enter_flight(struct task *t, struct dio *d)
 /* Returns how many that began earlier are still in flight. */
 static inline int64_t leave_flight(struct task *t, struct dio *d)
 {
-	int32_t block = d->place / BLOCK;
-	struct dio *other;
+	struct dio *other = d->prev;
 	int64_t earlier = 0;
 
 	if (d->next)
@@ -352,11 +353,18 @@ static inline int64_t leave_flight(struct task *t, struct dio *d)
 		d->prev->next = d->next;
 	else
 		t->flight_head = d->next;
-	t->in_block[block]--;
-	for (other = d->prev; other && other->place / BLOCK == block; other = other->prev)
+	if (t->in_block) {
+		uint32_t block = d->place / BLOCK;
+
+		t->in_block[block]--;
+		for (uint32_t i = 0; i < block; i++)
+			earlier += t->in_block[i];
+		for (; other && other->place / BLOCK == block; other = other->prev)
+			earlier++;
+		return earlier;
+	}
+	for (; other; other = other->prev)
 		earlier++;
-	for (int32_t i = 0; other && i < block; i++)
-		earlier += t->in_block[i];
 	return earlier;
 }
 
@@ -818,7 +826,8 @@ static void lay_out(struct world *w)
 			w->dio[d].next = d + 1 < (c + 1) * qd ? &w->dio[d + 1] : NULL;
 		}
 		thread->free_dio = &w->dio[c * qd];
-		thread->in_block = zeroed(2 * qd / BLOCK + 1, sizeof(*thread->in_block));
+		if (qd > BLOCK)
+			thread->in_block = zeroed(2 * qd / BLOCK + 1, sizeof(*thread->in_block));
 	}
 	for (int64_t c = 0; c < cpus; c++)
 		make_runnable(w, &w->task[cpus + c]);

@@ -1,12 +1,12 @@
 """Direct IOs of a submitter that are in flight: a list by their beginning, and how many are before one of them.
 
-Each gets the next *place*. Places come in blocks, and how many of a block are in flight is kept, so that nobody walks
-all of a long list to count: blocks before its own are added up, and in its own the list is walked. When places run out,
-those in flight get new ones, from 0 on; by then at least as many have begun as are walked.
+Where there may be more than `BLOCK` of them, nobody walks all of the list to count. Each direct IO gets the next
+*place*. Places come in blocks, and how many of a block are in flight is kept: blocks before its own are added up, and
+in its own the list is walked. When places run out, those in flight get new ones, from 0 on; by then at least as many
+have begun as are walked. The count of the k-th block is in the k-th of the submitter's own rows of `DIO`: they are
+enough, since a block has `BLOCK` places, and of two places one was in flight.
 
-The count of the k-th block is in the k-th of the submitter's own rows of `DIO`: there are enough of them, since a block
-has `BLOCK` places, and of two places one was in flight. Up to half a block of them needs one block: then the list alone
-decides, and small worlds, where a state is no more than the list, can leave places as they are.
+Elsewhere the list is all there is; so it is in small worlds, whose states have no room for more.
 """
 
 from workbench.accelerate import at, inline, jit
@@ -19,9 +19,10 @@ BLOCK = 1 << BLOCK_BITS
 def enter_flight(world, task, d):
     """Append a direct IO, which begins now."""
     dio = at(world.dio, d)
-    if task["flight_next"] == task["flight_room"]:
-        _renumber(world, task)
-    _take_place(world, task, dio)
+    if task["in_blocks"]:
+        if task["flight_next"] == task["flight_room"]:
+            _renumber(world, task)
+        _take_place(world, task, dio)
     dio["next"] = -1
     dio["prev"] = task["flight_tail"]
     if task["flight_tail"] >= 0:
@@ -43,35 +44,36 @@ def leave_flight(world, task, d):
         at(world.dio, dio["prev"])["next"] = dio["next"]
     else:
         task["flight_head"] = dio["next"]
-    _block(world, task, dio)["in_block"] -= 1
-    return _earlier(world, task, dio)
+    if task["in_blocks"]:
+        return _earlier_by_blocks(world, task, dio)
+    earlier = 0
+    before = dio["prev"]
+    while before >= 0:
+        earlier += 1
+        before = at(world.dio, before)["prev"]
+    return earlier
 
 
-@inline
-def _block(world, task, dio):
-    """Row that has the count of a direct IO's block."""
-    return at(world.dio, task["first_dio"] + (dio["place"] >> BLOCK_BITS))
+@jit
+def _earlier_by_blocks(world, task, dio):
+    """Give a place back; count those before it."""
+    first, block = task["first_dio"], dio["place"] >> BLOCK_BITS
+    at(world.dio, first + block)["in_block"] -= 1
+    earlier = 0
+    for row in range(first, first + block):
+        earlier += at(world.dio, row)["in_block"]
+    before = dio["prev"]
+    while before >= 0 and at(world.dio, before)["place"] >> BLOCK_BITS == block:
+        earlier += 1
+        before = at(world.dio, before)["prev"]
+    return earlier
 
 
 @inline
 def _take_place(world, task, dio):
     dio["place"] = task["flight_next"]
     task["flight_next"] += 1
-    _block(world, task, dio)["in_block"] += 1
-
-
-@inline
-def _earlier(world, task, dio):
-    block = dio["place"] >> BLOCK_BITS
-    earlier = 0
-    before = dio["prev"]
-    while before >= 0 and at(world.dio, before)["place"] >> BLOCK_BITS == block:
-        earlier += 1
-        before = at(world.dio, before)["prev"]
-    if before >= 0:
-        for row in range(task["first_dio"], task["first_dio"] + block):
-            earlier += at(world.dio, row)["in_block"]
-    return earlier
+    at(world.dio, task["first_dio"] + (dio["place"] >> BLOCK_BITS))["in_block"] += 1
 
 
 @jit

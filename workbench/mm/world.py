@@ -89,6 +89,7 @@ TASK = np.dtype(
         ("flight_tail", np.int32),
         ("flight_next", np.int32),  # place of the next one (flight.py)
         ("flight_room", np.int32),  # places that there are
+        ("in_blocks", np.int32),  # it has so many rows of DIO that places are used
         ("first_dio", np.int32),  # its own rows of DIO begin there
         ("wait_next", np.int32),  # next waiter of i_mmap_rwsem (plus one)
         ("wake_next", np.int32),  # next woken task (plus one)

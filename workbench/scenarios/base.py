@@ -8,6 +8,7 @@ import numpy as np
 from workbench.errors import UsageError, nearest
 from workbench.mm import registers as R
 from workbench.mm.detached import keeps_no_pin
+from workbench.mm.flight import BLOCK
 from workbench.mm.interval_tree import KIND_VMA, NODE, alloc, free_list_init, insert
 from workbench.mm.page import (
     BH_DIRTY,
@@ -326,7 +327,9 @@ def _own_dios(world: World, t: int, first: int, n: int) -> None:
     world.dio["task"][rows] = t
     world.dio["next"][rows] = np.arange(first + 1, first + n + 1)
     world.dio["next"][first + n - 1] = -1
-    world.task[t]["free_dio"] = world.task[t]["first_dio"] = first
+    task = world.task[t]
+    task["free_dio"] = task["first_dio"] = first
+    task["in_blocks"] = n > BLOCK
 
 
 def _lay_out_actors(world: World, actors: tuple[Actor, ...]) -> None:
