@@ -20,7 +20,18 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 # Imports point to the same layer or to one above it in this list. A dotted name places a part of a package.
 LAYERS = [
-    {"aliasing", "parts", "code_cache", "accelerate", "intrinsics", "pointed", "errors", "provenance", "sizes"},
+    {
+        "aliasing",
+        "parts",
+        "code_cache",
+        "accelerate",
+        "intrinsics",
+        "pointed",
+        "errors",
+        "frames",
+        "provenance",
+        "sizes",
+    },
     {"trackers.protocol", "policies"},  # what step programs ask, and what they are told
     {"mm", "costs", "cost_files", "traces"},
     {"trackers"},

@@ -4,17 +4,22 @@ The order is the schedule's, so there are no CPUs, no spinlocks and no waiting f
 each step; what the device does takes none of its own.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from workbench.costs import CostTable
 from workbench.errors import UsageError
+from workbench.frames import frame
 from workbench.mm import registers as R
 from workbench.replay import Replay, small_world
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOG_COLUMNS = (
     "time_ps", "end_ps", "program", "page", "flags", "refcount", "mapcount", "pins", "data", "actor", "step", "state",
@@ -65,7 +70,7 @@ def follow(
     sys = run.small.world.sys
     sys[R.COST : R.COST + len(R.COUNTERS)] = cost_table.picoseconds()
     log = [_take(run, entry) for entry in schedule]
-    return Followed(run, pd.DataFrame(log, columns=list(LOG_COLUMNS)), not run.choices()[1], run.judge())
+    return Followed(run, frame(log, columns=list(LOG_COLUMNS)), not run.choices()[1], run.judge())
 
 
 def _take(run: Replay, entry: Sequence[Any]) -> tuple[Any, ...]:

@@ -3,20 +3,22 @@
 A small world may also be run in a given order (`scheduled`): so a counterexample of `explore` is seen here.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from workbench import clock, costs, designs, provenance, scheduled, user_tracker
 from workbench.accelerate import driver_for
 from workbench.errors import ConservationError, UsageError, nearest
+from workbench.frames import column, frame
 from workbench.hazards import count_stale
 from workbench.mm import registers as R
 from workbench.mm.detached import keeps_no_pin
@@ -29,6 +31,9 @@ from workbench.scenarios import ALL, OWN_DRIVER, SCENARIOS
 from workbench.scenarios.base import Setup, apply_design, check_parameters
 from workbench.trackers.protocol import LOCK_OWN, LOCK_PAGE, LOCK_ZONE, RANGE_BEFORE, SPINLOCKS
 from workbench.trackers.virtual_vma import COUNT, SPLIT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DRAW_BLOCK = 1 << 16
 SAMPLES = 512
@@ -92,10 +97,10 @@ class Result:
     def to_frame(self) -> pd.DataFrame:
         """Metrics and counters as a table of one row."""
         row = self.row()
-        return pd.DataFrame([{**row.pop("parameters"), **row}])
+        return frame([{**row.pop("parameters"), **row}])
 
     def _repr_html_(self) -> str:
-        table = pd.Series(self.metrics, name=f"{self.scenario} · {self.design}").to_frame()
+        table = column(self.metrics, name=f"{self.scenario} · {self.design}").to_frame()
         return str(table.to_html())
 
 
@@ -219,10 +224,10 @@ def _at_scale(design: str, seed: int, most: int, cost_table: costs.CostTable, pa
         seed=seed,
         metrics=outcome.metrics,
         counters=dict.fromkeys(R.COUNTERS, 0) | outcome.counters,
-        locks=pd.DataFrame(math.nan, index=list(LOCKS), columns=list(LOCK_COLUMNS)),
+        locks=frame(math.nan, index=list(LOCKS), columns=list(LOCK_COLUMNS)),
         histograms={},
         series=outcome.series,
-        log=pd.DataFrame(),
+        log=frame(),
         stuck=outcome.stuck,
         held=outcome.held,
         provenance=provenance.provenance(
@@ -261,9 +266,9 @@ def _by_schedule(
         seed=seed,
         metrics=_metrics_of_schedule(tracker, world, followed.rests),
         counters=_counters(world),
-        locks=pd.DataFrame(math.nan, index=list(LOCKS), columns=list(LOCK_COLUMNS)),
+        locks=frame(math.nan, index=list(LOCKS), columns=list(LOCK_COLUMNS)),
         histograms=_histograms(world),
-        series=pd.DataFrame(columns=list(clock.SAMPLE_FIELDS), dtype=np.int64),
+        series=frame(columns=list(clock.SAMPLE_FIELDS), dtype=np.int64),
         log=followed.log,
         stuck=stuck,
         held=int(_held_by_regions(tracker, world)[0].sum()),
@@ -559,7 +564,7 @@ def _histogram(world: World, which: int) -> pd.DataFrame:
     start = R.HISTOGRAM + which * R.CELLS_OF_ONE
     counts = world.sys[start : start + R.BUCKETS]
     used = np.flatnonzero(counts)
-    return pd.DataFrame({"value": bucket_values()[used], "count": counts[used]})
+    return frame({"value": bucket_values()[used], "count": counts[used]})
 
 
 def _stale_pages(tracker: Any, world: World) -> int:
@@ -573,7 +578,7 @@ def _locks(world: World, ticker: clock.Clock) -> pd.DataFrame:
     """By kind of lock: how often taken, how often waited for, share of the time held, mean wait [ns]."""
     span = max(int(world.sys[R.LAST_DONE]) or int(world.sys[R.NOW]), 1)
     spin, slept = ticker.lock, ticker.slept_ps
-    return pd.DataFrame(
+    return frame(
         {
             "lru_lock": _spin_row(spin[LOCK_ZONE - 1 : LOCK_ZONE], span),
             "tracker_lock": _spin_row(spin[LOCK_OWN - 1 : LOCK_OWN], span),
@@ -612,15 +617,15 @@ def _sleep_row(taken: int, slept: np.ndarray, utilisation: float) -> dict[str, f
 
 def _series(ticker: clock.Clock) -> pd.DataFrame:
     rows = ticker.sample[: ticker.cells[clock.SAMPLES]]
-    return pd.DataFrame(rows, columns=list(clock.SAMPLE_FIELDS))
+    return frame(rows, columns=list(clock.SAMPLE_FIELDS))
 
 
 def _log_frame(setup: Setup, logs: list[np.ndarray]) -> pd.DataFrame:
     """The walk-through in words: time, actor, step, and the page's state after it."""
     rows = np.concatenate(logs)
-    frame = pd.DataFrame(rows, columns=list(clock.LOG_FIELDS))
-    frame["actor"] = [setup.task_names[t] for t in frame["task"]]
-    frame["step"] = [step_name(a, b) for a, b in zip(frame["program"], frame["pc"], strict=True)]
-    frame["program"] = [tuple(PROGRAMS)[n] for n in frame["program"]]
-    frame["state"] = [" ".join(n for i, n in enumerate(FLAGS) if f >> i & 1) for f in frame["flags"]]
-    return frame.drop(columns=["task", "pc"])
+    log = frame(rows, columns=list(clock.LOG_FIELDS))
+    log["actor"] = [setup.task_names[t] for t in log["task"]]
+    log["step"] = [step_name(a, b) for a, b in zip(log["program"], log["pc"], strict=True)]
+    log["program"] = [tuple(PROGRAMS)[n] for n in log["program"]]
+    log["state"] = [" ".join(n for i, n in enumerate(FLAGS) if f >> i & 1) for f in log["flags"]]
+    return log.drop(columns=["task", "pc"])

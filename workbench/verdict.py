@@ -4,13 +4,17 @@
 one that stopped at a limit says ``unknown``.
 """
 
+from __future__ import annotations
+
 import html
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from workbench.frames import frame
 from workbench.provenance import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # From the worst to what can't be asked at all.
 VERDICTS = ("reachable", "unknown", "unreachable", "not applicable")
@@ -155,7 +159,7 @@ class Verdict:
             }
             for name, hazard in self.hazards.items()
         ]
-        return pd.DataFrame(rows).astype({"depth": "Int64"})
+        return frame(rows).astype({"depth": "Int64"})
 
     def summary(self) -> str:
         """One line: how much was seen."""

@@ -10,16 +10,18 @@ the steps of direct IO. All pages of the file are alike (cached, mapped, clean) 
 A tracker that keeps no ranges leaves the tree to the real mappings.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from workbench.accelerate import driver_for, step
 from workbench.costs import PS_PER_NS, CostTable
 from workbench.errors import UsageError
+from workbench.frames import frame
 from workbench.mm import registers as R
 from workbench.mm import shared_tree
 from workbench.mm.interval_tree import KIND_PINNED, NODE, free_list_init
@@ -30,6 +32,9 @@ from workbench.provenance import provenance
 from workbench.scenarios.base import Parameter, check_parameters
 from workbench.sizes import PAGE_BITS
 from workbench.trackers.protocol import RANGE_BEFORE, bytes_in_use
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAME = "virtual-vma"
 SUMMARY = "pinned ranges in i_mmap: bytes, tree, lock holds, and what real mappings of the file pay"
@@ -124,10 +129,10 @@ def run(design: Any, parameters: dict[str, Any], seed: int, cost_table: CostTabl
         seed=seed,
         metrics=metrics,
         counters={name: int(world.sys[i]) for i, name in enumerate(R.COUNTERS)},
-        locks=pd.DataFrame(),
+        locks=frame(),
         histograms=_histograms(measured, ranged),
-        series=pd.DataFrame(),
-        log=pd.DataFrame(),
+        series=frame(),
+        log=frame(),
         stuck=[],
         held=len(pinned) * p["range_pages"],
         provenance=provenance(scenario=NAME, design=design.name, parameters=p, seed=seed, costs=cost_table),
@@ -284,5 +289,5 @@ def _histograms(measured: np.ndarray, ranged: bool) -> dict[str, pd.DataFrame]:
     found = {}
     for name, rows in _measured(measured, ranged).items():
         value, count = np.unique(rows[:, HELD_PS], return_counts=True)
-        found[f"{name.upper()}_HOLD"] = pd.DataFrame({"value": value, "count": count})
+        found[f"{name.upper()}_HOLD"] = frame({"value": value, "count": count})
     return found

@@ -1,15 +1,18 @@
 """Direct IOs put together from the events of the kernel's iomap and block layers."""
 
+from __future__ import annotations
+
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from workbench.traces.inflight import Bio, Device, InFlight, direction, is_foreign
 from workbench.traces.trace import SECTOR_BYTES, Body, bio_frame, io_frame, places
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BEGIN, DONE, QUEUE = "iomap_dio_rw_begin", "iomap_dio_complete", "block_bio_queue"
 REQUEST_DONE, BIO_DONE, REQUEUE = "block_rq_complete", "block_bio_complete", "block_rq_requeue"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -152,6 +151,8 @@ def _count(value: object) -> int:
 
 def _check(trace: Trace) -> None:
     """Hold the file to what the readers of the other formats grant."""
+    import pandas as pd
+
     numbers = pd.concat([trace.ios.drop(columns="op"), trace.bios])
     good = (
         trace.format in FORMATS

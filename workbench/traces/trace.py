@@ -1,12 +1,18 @@
 """What every format is read into."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+from workbench.frames import column, frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMATS = ("csv", "ftrace", "blkparse", "fio", "parquet")
 
@@ -85,10 +91,10 @@ class Body:
 def _frame(rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> pd.DataFrame:
     cells = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     data = {
-        name: pd.Series(cell, dtype="str" if name in ("op", "kind") else "int64")
+        name: column(cell, dtype="str" if name in ("op", "kind") else "int64")
         for name, cell in zip(columns, cells, strict=True)
     }
-    return pd.DataFrame(data)
+    return frame(data)
 
 
 def io_frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
