@@ -21,14 +21,31 @@ _GUP_UNDER_SPINLOCK = sum(
 def spinlock_of(tracker, world, task):
     """Spinlock that the task's next step runs under, or -1."""
     program, pc = task["program"], task["pc"]
-    if _in_gup(program, pc):
+    if program == programs.DIO_PROGRAM:
         return _spinlock_of_gup(tracker, task, pc) if (_GUP_UNDER_SPINLOCK >> pc) & 1 else -1
     if program == programs.IRQ_PROGRAM:
         if pc == programs.I_RELEASE:
             return gup.page_spinlock(tracker) - 1
         if pc == programs.I_RANGE_RELEASE:
             return gup.range_spinlock(tracker) - 1
-    elif program == programs.KWORKER_PROGRAM:
+        return -1
+    return _spinlock_of_other(tracker, task, program, pc)
+
+
+@step
+def _spinlock_of_gup(tracker, task, pc):
+    if pc == programs.D_PIN_PAGES:
+        return gup.page_spinlock(tracker) - 1
+    if pc == programs.D_RANGE_INSERT or (pc == programs.D_GUP_FAIL and task["kept"] == gup.FAILED_LOCKED):
+        return gup.range_spinlock(tracker) - 1
+    return -1 if pc == programs.D_GUP_FAIL else _page_table_lock(task)
+
+
+@step
+def _spinlock_of_other(tracker, task, program, pc):
+    if _in_gup(program, pc):
+        return _spinlock_of_gup(tracker, task, pc) if (_GUP_UNDER_SPINLOCK >> pc) & 1 else -1
+    if program == programs.KWORKER_PROGRAM:
         if pc == programs.W_RELEASE:
             return gup.page_spinlock(tracker) - 1
         if pc == programs.W_RANGE_RELEASE:
@@ -51,17 +68,6 @@ def spinlock_of(tracker, world, task):
     return -1
 
 
-@step
-def _spinlock_of_gup(tracker, task, pc):
-    if pc == programs.D_PIN_PAGES:
-        return gup.page_spinlock(tracker) - 1
-    if pc == programs.D_RANGE_INSERT or (pc == programs.D_GUP_FAIL and task["kept"] == gup.FAILED_LOCKED):
-        return gup.range_spinlock(tracker) - 1
-    if pc == programs.D_GUP_FAIL:
-        return -1
-    return _page_table_lock(task)
-
-
 @inline
 def _page_table_lock(task):
     return SPINLOCKS + (task["page"] >> 9)
@@ -77,14 +83,11 @@ def _in_gup(program, pc):
 @inline
 def run_step(tracker, world, t):
     """Run the next step of a task: one atomic action of the kernel."""
-    task = at(world.task, t)
-    program = task["program"]
-    if program == programs.IRQ_PROGRAM:
-        _irq_step(tracker, world, t)
-    elif _in_gup(program, task["pc"]):
-        _gup_step(tracker, world, t)
-    elif program == programs.DIO_PROGRAM:
+    program = at(world.task, t)["program"]
+    if program == programs.DIO_PROGRAM:
         _dio_step(tracker, world, t)
+    elif program == programs.IRQ_PROGRAM:
+        _irq_step(tracker, world, t)
     else:
         _other_step(tracker, world, t)
 
@@ -92,8 +95,11 @@ def run_step(tracker, world, t):
 @step
 def _other_step(tracker, world, t):
     """Run a step of what is run less often, and so is kept apart: the others stay small enough to be in the driver."""
-    program = at(world.task, t)["program"]
-    if program == programs.KWORKER_PROGRAM:
+    task = at(world.task, t)
+    program = task["program"]
+    if _in_gup(program, task["pc"]):
+        _gup_step(tracker, world, t)
+    elif program == programs.KWORKER_PROGRAM:
         _kworker_step(tracker, world, t)
     elif program == programs.WRITEBACK_PROGRAM:
         _writeback_step(tracker, world, t)
@@ -111,7 +117,7 @@ def _other_step(tracker, world, t):
         _plain_step(world, t)
 
 
-@inline
+@step
 def _gup_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
     if pc == programs.D_GUP_CALL:
@@ -149,7 +155,9 @@ def _gup_step(tracker, world, t):
 @inline
 def _dio_step(tracker, world, t):
     pc = at(world.task, t)["pc"]
-    if pc == programs.D_REAP:
+    if programs.D_GUP_CALL <= pc and pc <= programs.D_GUP_FAIL:
+        _gup_step(tracker, world, t)
+    elif pc == programs.D_REAP:
         bio.dio_reap(world, t)
     elif pc == programs.D_BEGIN:
         bio.dio_begin(world, t)
