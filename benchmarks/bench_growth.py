@@ -15,7 +15,7 @@ import pandas as pd
 
 from benchmarks import growth, growth_figures
 from benchmarks.growth import Curve, exponent, exponent_of_n_log_n
-from workbench.accelerate import source_hash
+from workbench.code_cache import source_hash
 
 ROOT = Path(__file__).resolve().parent.parent
 SPREAD = 1.05  # as two exponents of the same thing may differ, being fitted to times
