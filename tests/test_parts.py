@@ -134,6 +134,29 @@ def test_a_part_calls_a_part_each_in_its_turn(kind):
         assert log.tolist() == [7, 20, 10, 11, 22, 12, 13, 14, 0]
 
 
+@jit
+def may_have_no_use_for_it(log, word):
+    """Calls a function of numba's own where LLVM sees that it never will."""
+    never = 0
+    if never > word * word:
+        return max(word, log[0])
+    return word
+
+
+@jit
+def has_use_for_it(log, word):
+    return max(word, log[0])
+
+
+def first_without_use(log, word):
+    return may_have_no_use_for_it(log, word) + 10 * has_use_for_it(log, word)
+
+
+def test_a_function_of_numba_is_there_for_whoever_calls_it():
+    """Also where the first part that names it does not call it any more once it is simplified."""
+    assert driver_uncached(first_without_use)(np.array([7]), 5) == 75
+
+
 def test_a_part_that_others_share_is_one_in_each_whole():
     """In one that calls it at first hand, in one that does so through another part too, and in both of them again."""
 

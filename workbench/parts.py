@@ -64,8 +64,14 @@ class _PartLibrary(_ToldTypes):
 
 
 def _for_linking(library: Any) -> Any:
-    """Give a library's code; a part's own as it is, since it is linked once."""
-    return library._final_module if isinstance(library, _PartLibrary) else library._get_module_for_linking()
+    """Give a library's code, of which nothing goes missing: its callers may not have been linked yet."""
+    if isinstance(library, _PartLibrary):
+        return library._final_module
+    module = library._get_module_for_linking().clone()
+    for function in module.functions:
+        if function.linkage == ll.Linkage.linkonce_odr:  # left out where nobody calls it by then
+            function.linkage = ll.Linkage.weak_odr
+    return module
 
 
 class _WholeLibrary(_ToldTypes):
