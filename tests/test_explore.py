@@ -12,7 +12,7 @@ from workbench.hazards import HAZARDS
 from workbench.mm.programs import PROGRAMS
 from workbench.replay import Replay, new_search, replay, small_world
 from workbench.scenarios import SCENARIOS
-from workbench.search import engine, store
+from workbench.search import progress, rows, store, words
 
 RANGES = "tracker=vma-common:release=split,cleaning=skip"
 # Worlds of a few hundred states, which plain Python can search too.
@@ -55,15 +55,16 @@ def _keep(states, state):
     while True:
         row = np.zeros(states.row.shape[1], np.int64)
         numbers = [store.number_of(states, w, word) for w, word in enumerate(state)]
-        if min(numbers) >= 0:
+        if min(numbers) < 0:
+            states = store.with_words(states)
+        elif not store.has_room(states, 1):
+            states = store.with_room(states)
+        else:
             hashed = 0
             for w, n in enumerate(numbers):
                 store.put_number(states, row, w, n)
                 hashed ^= int(states.value[w, n, 1])
-            what = store.add_state(states, row, hashed)
-            if what != store.FULL:
-                return states, what
-        states = store.grown(states)
+            return states, store.add_state(states, row, hashed)
 
 
 @pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
@@ -83,9 +84,9 @@ def test_packing_is_undone_by_unpacking(scenario, design, parameters):
     small = small_world(scenario, design, parameters)
     search = run_search(small).search
     for state in range(int(search.states.cells[0])):
-        engine.load(search, state)
-        engine.unpack(small.world, search)
-        assert engine.pack(small.world, search)
+        rows.load(search, state)
+        words.unpack(small.world, search)
+        assert words.pack(small.world, search)
         assert search.word.tolist() == search.base.tolist()
 
 
@@ -121,7 +122,7 @@ def every_state_is_where_its_way_leads(scenario, design, parameters, reduce, sam
     states = int(search.states.cells[0])
     for state in range(states - 1, 0, -1 if samples == 1 else -max(states // samples, 1)):
         way = []
-        engine.load(search, state)
+        rows.load(search, state)
         while state > 0:
             way.append(int(search.choice[state]))
             state = int(search.parent[state])
@@ -131,7 +132,7 @@ def every_state_is_where_its_way_leads(scenario, design, parameters, reduce, sam
                 run.local_steps(choice)
             else:
                 run._transition(choice)
-        engine.pack(run.small.world, run.search)
+        words.pack(run.small.world, run.search)
         assert run.search.word.tolist() == search.base.tolist()
 
 
@@ -144,7 +145,7 @@ def test_as_many_states_as_a_search_that_copies_whole_worlds(scenario, design, p
     world = run.small.world
 
     def words():
-        engine.pack(world, look)
+        words.pack(world, look)
         return tuple(look.word.tolist())
 
     def copy():
@@ -159,7 +160,7 @@ def test_as_many_states_as_a_search_that_copies_whole_worlds(scenario, design, p
             if words() not in seen:
                 seen.add(words())
                 queue.append(copy())
-    assert len(seen) == search.states.cells[0] and transitions == search.cells[engine.TRANSITIONS]
+    assert len(seen) == search.states.cells[0] and transitions == search.cells[progress.TRANSITIONS]
 
 
 def _restore(run, arrays, submitted):
