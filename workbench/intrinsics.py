@@ -99,7 +99,7 @@ def prefetch_word(array, word):
         _prefetch_word(array, word)
 
 
-_WIDTHS = (32, 16, 8, 4, 2, 1)  # bytes that are loaded at once
+_WIDTHS = (32, 16, 8, 4, 2, 1)  # bytes that are loaded at once, as a vector of bytes
 
 
 def _pieces(context, builder, array, data, index):
@@ -109,7 +109,7 @@ def _pieces(context, builder, array, data, index):
     width = next(width for width in _WIDTHS if width <= size)
     row = builder.bitcast(builder.gep(made.data, [index]), voidptr_t)
     places = [*range(0, size - width, width), size - width]
-    piece = ir.IntType(8 * width).as_pointer()
+    piece = ir.VectorType(ir.IntType(8), width).as_pointer()
     return [builder.bitcast(builder.gep(row, [ir.Constant(ir.IntType(64), place)]), piece) for place in places]
 
 
@@ -120,7 +120,8 @@ def _same_row(_context, array, index, other, other_index):
         theirs = _pieces(context, builder, signature.args[2], *arguments[2:])
         pairs = zip(ours, theirs, strict=True)
         differ = [builder.xor(builder.load(one, align=1), builder.load(two, align=1)) for one, two in pairs]
-        return builder.icmp_unsigned("==", reduce(builder.or_, differ), ir.Constant(differ[0].type, 0))
+        whole = ir.IntType(8 * differ[0].type.count)
+        return builder.icmp_unsigned("==", builder.bitcast(reduce(builder.or_, differ), whole), ir.Constant(whole, 0))
 
     return types.boolean(array, types.int64, other, types.int64), generate
 
