@@ -1,5 +1,8 @@
 """The search of every interleaving: it misses nothing, keeps states exactly, and says why it says what it says."""
 
+from functools import reduce
+from operator import xor
+
 import numpy as np
 import pytest
 from expected import CASES, WHY
@@ -38,33 +41,32 @@ def test_words_and_states_are_kept_as_they_came():
     """Three places of 5, 100 and 2 different words; the list asks for room as it needs it."""
     states = store.new_states(3, room=1 << 4)
     rng = np.random.default_rng(1)
-    words = [rng.integers(0, 2**62, n).tolist() for n in (5, 100, 2)]
+    values = [rng.integers(0, 2**62, n).tolist() for n in (5, 100, 2)]
     kept = {}
     for picked in rng.integers(0, (5, 100, 2), (2000, 3)).tolist():
-        state = tuple(words[w][n] for w, n in enumerate(picked))
+        state = tuple(values[w][n] for w, n in enumerate(picked))
         states, what = _keep(states, state)
         assert what == (store.KNOWN if state in kept else store.NEW)
         kept.setdefault(state, len(kept))
     assert states.counts.tolist() == [5, 100, 2] and states.cells.tolist()[:2] == [len(kept), 107]
     for state, s in kept.items():
         numbers = [store.number_at(states, states.row[s], w) for w in range(3)]
-        assert tuple(states.value[w, n, 0] for w, n in enumerate(numbers)) == state
+        assert tuple(states.value[w, n] for w, n in enumerate(numbers)) == state
 
 
 def _keep(states, state):
     while True:
         row = np.zeros(states.row.shape[1], np.int64)
-        numbers = [store.number_of(states, w, word) for w, word in enumerate(state)]
+        shares = [store.share_of(w, word) for w, word in enumerate(state)]
+        numbers = [store.number_of(states, w, *both) for w, both in enumerate(zip(state, shares, strict=True))]
         if min(numbers) < 0:
             states = store.with_words(states)
         elif not store.has_room(states, 1):
             states = store.with_room(states)
         else:
-            hashed = 0
             for w, n in enumerate(numbers):
                 store.put_number(states, row, w, n)
-                hashed ^= int(states.value[w, n, 1])
-            return states, store.add_state(states, row, hashed)
+            return states, store.add_state(states, row, reduce(xor, shares))
 
 
 @pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
@@ -144,21 +146,21 @@ def test_as_many_states_as_a_search_that_copies_whole_worlds(scenario, design, p
     look = new_search(run.small)
     world = run.small.world
 
-    def words():
+    def packed():
         words.pack(world, look)
         return tuple(look.word.tolist())
 
     def copy():
         return [array.copy() for array in world], run.submitted.copy()
 
-    seen, queue, transitions = {words()}, [copy()], 0
+    seen, queue, transitions = {packed()}, [copy()], 0
     for arrays, submitted in queue:  # it grows while it is gone through
         for choice in _choices(run, arrays, submitted):
             _restore(run, arrays, submitted)
             run._transition(choice)
             transitions += 1
-            if words() not in seen:
-                seen.add(words())
+            if packed() not in seen:
+                seen.add(packed())
                 queue.append(copy())
     assert len(seen) == search.states.cells[0] and transitions == search.cells[progress.TRANSITIONS]
 

@@ -16,7 +16,7 @@ from workbench.mm import bio, detached, fork, gup, i_mmap, migrate, rdma, trunca
 from workbench.mm.page import FLAGS, NEWER_THAN_COPY, NEWER_THAN_DISK, PTE_WRITE, TAG_DIRTY
 from workbench.replay import Replay, small_world
 from workbench.scenarios import SCENARIOS
-from workbench.search import progress
+from workbench.search import engine, progress
 from workbench.trackers import page_lock
 
 pytestmark = pytest.mark.no_cover  # being followed line by line would take as long again

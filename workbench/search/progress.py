@@ -49,13 +49,12 @@ SEARCH, REPLAY = range(2)
 ENDS = ("good", "deadlock", "stall", "bug", "other")  # in the order of hazards.GOOD_END, ...
 HAZARD_COLUMNS = ("state", "choice", "level")
 
-# The registers that are part of a state lie between these two.
-_FIRST, _LAST = R.LRU_HEAD, R.HAS_PINNED
-REGISTERS = np.dtype([("registers", np.int64, _LAST - _FIRST + 1)])
+# The registers that are part of a state lie in two runs: those of `packing.pack_lists_of_world`, then all others.
+_RUNS = (R.LRU_HEAD, R.SUBMITTERS), (R.JOURNAL_HANDLES, R.HAS_PINNED)
 
 
-def registers_of(sys: np.ndarray) -> np.ndarray:
-    """Give the registers that are part of a state, as a row.
+def registers_of(sys: np.ndarray) -> list[np.ndarray]:
+    """Give the two runs of registers that are part of a state, as a row each.
 
     Parameters
     ----------
@@ -64,10 +63,11 @@ def registers_of(sys: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray of REGISTERS, shape (1,)
-        They are the world's own, not a copy.
+    list of structured ndarray, shape (1,)
+        They are the world's own, not copies.
     """
-    return sys[_FIRST : _LAST + 1].view(REGISTERS)
+    runs = (sys[first : last + 1] for first, last in _RUNS)
+    return [run.view(np.dtype([("registers", np.int64, len(run))])) for run in runs]
 
 
 class Kept(NamedTuple):
@@ -77,7 +77,8 @@ class Kept(NamedTuple):
     ----------
     page, node, bio, dio, task : ndarray
         As in the world.
-    registers : ndarray of REGISTERS, shape (1,)
+    lists, counts : ndarray
+        Registers (see `registers_of`).
     """
 
     page: np.ndarray
@@ -85,13 +86,14 @@ class Kept(NamedTuple):
     bio: np.ndarray
     dio: np.ndarray
     task: np.ndarray
-    registers: np.ndarray
+    lists: np.ndarray
+    counts: np.ndarray
 
 
 def kept_of(world: World) -> Kept:
     """Lay out rows to keep; the search fills them when it takes up its first state."""
-    page, node, bio, dio, task = (np.zeros_like(a) for a in (world.page, world.node, world.bio, world.dio, world.task))
-    return Kept(page, node, bio, dio, task, np.zeros(1, REGISTERS))
+    rows = world.page, world.node, world.bio, world.dio, world.task, *registers_of(world.sys)
+    return Kept(*map(np.zeros_like, rows))
 
 
 class Search(NamedTuple):
@@ -107,11 +109,13 @@ class Search(NamedTuple):
         And by which transition.
     word, base : ndarray of int64, shape (words,)
         Of the world after the last transition, where that has changed it; and of the state that is expanded.
+    share : ndarray of int64, shape (words,)
+        What each word of ``base`` gives to the hash.
     fresh : ndarray of int64, shape (words,)
         Words that the last transition has changed.
     kept : Kept
-    registers : ndarray of REGISTERS, shape (1,)
-        The world's own.
+    lists, counts : ndarray
+        The world's own registers (see `registers_of`).
     waiting : ndarray of int64, shape (rows, lanes)
         Rows that are to be kept as states, if they are new.
     told : ndarray of int64, shape (rows, 3)
@@ -137,9 +141,11 @@ class Search(NamedTuple):
     choice: np.ndarray
     word: np.ndarray
     base: np.ndarray
+    share: np.ndarray
     fresh: np.ndarray
     kept: Kept
-    registers: np.ndarray
+    lists: np.ndarray
+    counts: np.ndarray
     waiting: np.ndarray
     told: np.ndarray
     order: np.ndarray

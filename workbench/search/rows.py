@@ -4,7 +4,7 @@ While they wait, what the search will look at comes from memory: first the slot 
 when they are many, the state that each slot names, one after the other without waiting for any.
 """
 
-from workbench.accelerate import inline
+from workbench.accelerate import inline, jit
 from workbench.intrinsics import prefetch
 from workbench.search.progress import CHANGED, CHOICE, FRESH, HASH, NEXT, ROWS_WAIT, WORDS
 from workbench.search.store import (
@@ -16,6 +16,7 @@ from workbench.search.store import (
     number_at,
     number_of,
     put_number,
+    share_of,
 )
 
 MOST_WAITING = 16
@@ -37,11 +38,13 @@ def set_row(search):
         row[lane] = expanded[lane]
     hashed = cells[HASH]
     for i in range(cells[FRESH]):
-        w = search.fresh[i]
-        n = number_of(states, w, int(search.word[w]))
+        w = int(search.fresh[i])
+        word = int(search.word[w])
+        share = share_of(w, word)
+        n = number_of(states, w, word, share)
         if n < 0:
             return False
-        hashed ^= states.value[w, number_at(states, row, w), 1] ^ states.value[w, n, 1]
+        hashed ^= search.share[w] ^ share
         put_number(states, row, w, n)
     told = search.told[cells[ROWS_WAIT]]
     told[ROW_HASH], told[ROW_PARENT], told[ROW_CHOICE] = hashed, max(cells[NEXT], 0), cells[CHOICE]
@@ -56,7 +59,7 @@ def let_wait(search):
     search.cells[ROWS_WAIT] = n + 1
 
 
-@inline
+@jit
 def keep_rows(search):
     """Keep the rows that wait as states, those that are new; False: there may be no room."""
     cells, states, told = search.cells, search.states, search.told
@@ -81,12 +84,13 @@ def load(search, s):
     """Set ``base`` to the words of state ``s``; `CHANGED` has the bits of those in which the world is another."""
     base, cells, states = search.base, search.cells, search.states
     row = states.row[s]
-    changed = hashed = 0
+    changed = 0
+    hashed = cells[HASH]
     for w in range(cells[WORDS]):
-        n = number_at(states, row, w)
-        word = states.value[w, n, 0]
-        hashed ^= states.value[w, n, 1]
+        word = int(states.value[w, number_at(states, row, w)])
         if base[w] != word:
-            base[w] = word
             changed |= 1 << w
+            share = share_of(w, word)
+            hashed ^= search.share[w] ^ share
+            base[w], search.share[w] = word, share
     cells[CHANGED], cells[HASH] = changed, hashed

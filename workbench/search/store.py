@@ -5,7 +5,7 @@ in the order of their arrival, and a state is kept as its numbers, side by side,
 needed so far. (Collapse compression: Holzmann, State compression in SPIN, 1997.) Nothing is hashed away: equal
 numbers mean equal words.
 
-A state's hash is the exclusive or of one for each (place, number) (Zobrist, 1970): a step changes few of them, and the
+A state's hash is the exclusive or of one for each (place, word) (Zobrist, 1970): a step changes few of them, and the
 hash does not depend on how a row is laid out. Slots are chosen by its upper bits, so that they stay in order as their
 table grows.
 """
@@ -38,8 +38,8 @@ class States(NamedTuple):
         Open addressing: bits of the state's hash, and its number plus one; or 0.
     layout : ndarray of int64, shape (words, 3)
         Where each word's number stands in a row: `LANE`, `SHIFT`, `MASK`.
-    value : ndarray of int64, shape (words, most, 2)
-        Word of each number, and its share of a state's hash.
+    value : ndarray of int64, shape (words, most)
+        Word of each number.
     counts : ndarray of int64, shape (words,)
         Different words of each place.
     word_slots : ndarray of int64, shape (pairs, 2)
@@ -64,7 +64,7 @@ def new_states(words: int, room: int = FIRST_ROOM) -> States:
         row=np.zeros((room, lanes), np.int64),
         slots=np.zeros(2 * room, np.int64),
         layout=layout,
-        value=np.zeros((words, 2, 2), np.int64),
+        value=np.zeros((words, 2), np.int64),
         counts=np.zeros(words, np.int64),
         word_slots=np.zeros((FIRST_ROOM, 2), np.int64),
         cells=np.array([0, 0, _BITS + 1 - (2 * room).bit_length()], np.int64),
@@ -119,7 +119,7 @@ def with_words(states: States) -> States:
     else:
         bits += states.counts * 4 > mask * 3  # those that are nearly full, too
     layout, lanes = _layout(bits)
-    value = np.zeros((len(bits), 1 << bits.max(), 2), np.int64)
+    value = np.zeros((len(bits), 1 << bits.max()), np.int64)
     for w, n in enumerate(states.counts):
         value[w, :n] = states.value[w, :n]
     row = states.row
@@ -161,8 +161,8 @@ def _fill_word_slots(states):
     slots = states.word_slots
     for w in range(len(states.counts)):
         for n in range(states.counts[w]):
-            word = int(states.value[w, n, 0])
-            h = _word_slot(slots, w, word)
+            word = int(states.value[w, n])
+            h = _word_slot(slots, share_of(w, word))
             while slots[h, 0] != 0:
                 h = (h + 1) & (len(slots) - 1)
             slots[h, 0] = w << 32 | n + 1
@@ -188,8 +188,14 @@ def put_number(states, row, w, number):
 
 
 @inline
-def _word_slot(slots, w, word):
-    return _mix(int(word) ^ w << 40) >> 32 & (len(slots) - 1)
+def share_of(w, word):
+    """Share that a word at place ``w`` has in a state's hash."""
+    return _mix(_mix(int(word)) ^ (w + 1) * _FACTORS[0])
+
+
+@inline
+def _word_slot(slots, share):
+    return share >> 32 & (len(slots) - 1)
 
 
 @inline
@@ -201,26 +207,31 @@ def _mix(key):
 
 
 @inline
-def number_of(states, w, word):
+def number_of(states, w, word, share):
     """Number of a word at place ``w``, which joins that place's words if it is new; -1: there is no room for it."""
     slots = states.word_slots
-    h = _word_slot(slots, w, word)
+    h = _word_slot(slots, share)
     while True:
         found = int(slots[np.uint64(h), 0])
         if found == 0:
-            n = int(states.counts[w])
-            if n > states.layout[w, MASK] or 2 * states.cells[1] >= len(slots):
-                return -1
-            states.counts[w] = n + 1
-            states.cells[1] += 1
-            states.value[w, n, 0] = word
-            states.value[w, n, 1] = _mix(_mix(_mix(w << 32 | n))) if n > 0 else 0  # so that the first state's hash is 0
-            slots[np.uint64(h), 0] = w << 32 | n + 1
-            slots[np.uint64(h), 1] = word
-            return n
+            return _new_number(states, w, word, h)
         if slots[np.uint64(h), 1] == word and found >> 32 == w:
             return (found & _NUMBER) - 1
         h = (h + 1) & (len(slots) - 1)
+
+
+@jit
+def _new_number(states, w, word, h):
+    """Number a new word, which belongs into slot ``h``; -1: there is no room for it."""
+    n = int(states.counts[w])
+    if n > states.layout[w, MASK] or 2 * states.cells[1] >= len(states.word_slots):
+        return -1
+    states.counts[w] = n + 1
+    states.cells[1] += 1
+    states.value[w, n] = word
+    states.word_slots[h, 0] = w << 32 | n + 1
+    states.word_slots[h, 1] = word
+    return n
 
 
 # ---- states

@@ -95,12 +95,15 @@ def take_words(world, search):
             n = _listed(search, w + 1, n)
             copy_row(world.task, t, kept.task, t)
         w += 2
-    if not same_row(search.registers, 0, kept.registers, 0):
+    lists = not same_row(search.lists, 0, kept.lists, 0)  # with TAGS_FREE among them
+    if lists:
         word[w] = packing.pack_lists_of_world(world.sys)
         n = _listed(search, w, n)
+    if lists or not same_row(search.counts, 0, kept.counts, 0):
         word[w + 1] = packing.pack_counts_of_world(world.sys)
         n = _listed(search, w + 1, n)
-        copy_row(search.registers, 0, kept.registers, 0)
+        copy_row(search.lists, 0, kept.lists, 0)
+        copy_row(search.counts, 0, kept.counts, 0)
     if moved:
         _pack_ranges(world, search, w + 2)
         n = _listed(search, w + 2, n)
@@ -162,7 +165,8 @@ def unpack(world, search):
         packing.unpack_lists_of_world(world.sys, base[w])
     if changed >> (w + 1) & 1:
         packing.unpack_counts_of_world(world.sys, base[w + 1])
-    copy_row(kept.registers, 0, search.registers, 0)
+    copy_row(kept.lists, 0, search.lists, 0)
+    copy_row(kept.counts, 0, search.counts, 0)
 
 
 @inline
