@@ -82,6 +82,69 @@ def test_the_room_at_first_changes_nothing(scenario, design, parameters):
 
 
 @pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
+def test_how_many_rows_wait_changes_nothing(scenario, design, parameters):
+    """States come in the same order, whether each is kept at once or with others."""
+    searches = set()
+    for waiting in (1, 3, rows.MOST_WAITING):
+        small = small_world(scenario, design, parameters)
+        search = new_search(small, MOST_STATES, room=4)
+        search = search._replace(waiting=search.waiting[:waiting].copy(), told=search.told[:waiting].copy())
+        search = run_search(small, search=search).search
+        states = int(search.states.cells[0])
+        assert len(search.waiting) == waiting
+        searches.add((states, search.parent[:states].tobytes(), search.choice[:states].tobytes()))
+    assert len(searches) == 1
+
+
+def test_rows_that_nobody_has_used_are_not_copied():
+    """An array that is long enough stays what it is; a longer one has room for more than was asked for."""
+    array = np.arange(8).reshape(4, 2)
+    assert store.lengthened(array, 4, 3) is array
+    longer = store.lengthened(array, 5, 3)
+    assert len(longer) == store.AHEAD * 5
+    assert longer[:3].tolist() == array[:3].tolist() and not longer[3:].any()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "design", "parameters"),
+    [*TINY, ("direct-io", f"{RANGES},order=check-first", {}), ("golden-race", "v6.12", {})],
+)
+def test_what_a_transition_changes_is_listed_and_undone(scenario, design, parameters):
+    """Held to a copy of all arrays, and to the words of all objects."""
+    small = small_world(scenario, design, parameters)
+    world, run = small.world, Replay(small)
+    search = run_search(small_world(scenario, design, parameters), 300).search
+    search = search._replace(
+        kept=run.search.kept, lists=run.search.lists, counts=run.search.counts, word=run.search.word
+    )
+    search.cells[[progress.MODE, progress.ROWS_WAIT]] = progress.REPLAY, 0
+    search.base[:] = -1
+    many = 0
+    for state in range(0, int(search.states.cells[0]), 5):
+        rows.load(search, state)
+        words.unpack(world, search)
+        run.submitted = [b for b in range(len(world.bio)) if world.bio[b]["at_device"]]
+        before = [array.copy() for array in (world.page, world.bio, world.dio, world.task)]
+        nodes = world.node.copy()
+        for choice in run.choices()[0]:
+            search.cells[progress.CHOICE] = choice
+            run.run(small.tracker, world, search)
+            assert words.pack(world, search)
+            expected = search.word.copy()
+            search.word[:] = search.base
+            assert words.take_words(world, search)
+            fresh = search.fresh[: search.cells[progress.FRESH]]
+            assert fresh.tolist() == np.flatnonzero(expected != search.base).tolist()
+            assert search.word[fresh].tolist() == expected[fresh].tolist()
+            for array, kept in zip((world.page, world.bio, world.dio, world.task), before, strict=True):
+                assert array.tobytes() == kept.tobytes()
+            assert (world.node == nodes).all() or not search.cells[progress.RANGED]  # their gaps are nothing
+            assert words.pack(world, search) and search.word.tolist() == search.base.tolist()
+            many += len(fresh) > 1
+    assert many > 10
+
+
+@pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
 def test_packing_is_undone_by_unpacking(scenario, design, parameters):
     small = small_world(scenario, design, parameters)
     search = run_search(small).search

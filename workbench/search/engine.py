@@ -46,7 +46,7 @@ from workbench.search.progress import (
     note_events,
     note_rest,
 )
-from workbench.search.rows import MOST_WAITING, keep_rows, let_wait, load, set_row
+from workbench.search.rows import keep_rows, let_wait, load, set_row
 from workbench.search.words import pack, take_words, unpack
 from workbench.steps import run_step
 
@@ -293,7 +293,7 @@ def _take_up(search):
     if cells[FRESH] == 0:
         return GO
     cells[PENDING] = 1
-    if cells[ROWS_WAIT] == MOST_WAITING and not keep_rows(search):
+    if cells[ROWS_WAIT] == len(search.waiting) and not keep_rows(search):
         return NEED_ROOM
     if not set_row(search):
         return NEED_WORDS if keep_rows(search) else NEED_ROOM  # those that wait would not fit another layout
