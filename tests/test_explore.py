@@ -107,41 +107,49 @@ def test_rows_that_nobody_has_used_are_not_copied():
 
 @pytest.mark.parametrize(
     ("scenario", "design", "parameters"),
-    [*TINY, ("direct-io", f"{RANGES},order=check-first", {}), ("golden-race", "v6.12", {})],
+    [
+        *TINY,
+        ("direct-io", f"{RANGES},order=check-first", {}),
+        ("direct-io", RANGES.replace("split", "backpointer"), {"threads": 2, "qd": 1}),
+        ("golden-race", "v6.12", {}),
+    ],
 )
 def test_what_a_transition_changes_is_listed_and_undone(scenario, design, parameters):
     """Held to a copy of all arrays, and to the words of all objects."""
-    small = small_world(scenario, design, parameters)
-    world, run = small.world, Replay(small)
-    search = run_search(small_world(scenario, design, parameters), 300).search
-    search = search._replace(
-        kept=run.search.kept, lists=run.search.lists, counts=run.search.counts, word=run.search.word
-    )
-    search.cells[[progress.MODE, progress.ROWS_WAIT]] = progress.REPLAY, 0
-    search.base[:] = -1
+    rng = np.random.default_rng(1)
     many = 0
-    for state in range(0, int(search.states.cells[0]), 5):
-        rows.load(search, state)
-        words.unpack(world, search)
-        run.submitted = [b for b in range(len(world.bio)) if world.bio[b]["at_device"]]
-        before = [array.copy() for array in (world.page, world.bio, world.dio, world.task)]
-        nodes = world.node.copy()
-        for choice in run.choices()[0]:
-            search.cells[progress.CHOICE] = choice
-            run.run(small.tracker, world, search)
-            assert words.pack(world, search)
-            expected = search.word.copy()
-            search.word[:] = search.base
-            assert words.take_words(world, search)
-            fresh = search.fresh[: search.cells[progress.FRESH]]
-            assert fresh.tolist() == np.flatnonzero(expected != search.base).tolist()
-            assert search.word[fresh].tolist() == expected[fresh].tolist()
-            for array, kept in zip((world.page, world.bio, world.dio, world.task), before, strict=True):
-                assert array.tobytes() == kept.tobytes()
-            assert (world.node == nodes).all() or not search.cells[progress.RANGED]  # their gaps are nothing
-            assert words.pack(world, search) and search.word.tolist() == search.base.tolist()
-            many += len(fresh) > 1
+    for _ in range(8):
+        run = Replay(small_world(scenario, design, parameters))
+        while choices := run.choices()[0]:
+            for choice in choices:
+                many += fresh_words(run, choice) > 1
+            run.step(int(rng.choice(choices)))
     assert many > 10
+
+
+def fresh_words(run, choice):
+    """Run a transition as the search does, and check what it lists and undoes; how many words it lists."""
+    small, search, world = run.small, run.search, run.small.world
+    objects = world.page, world.bio, world.dio, world.task
+    words.pack(world, search)
+    search.base[:] = search.word
+    search.cells[progress.CHANGED] = (1 << search.cells[progress.WORDS]) - 1
+    words.unpack(world, search)
+    before, nodes = [array.copy() for array in objects], world.node.copy()
+    search.cells[[progress.CHOICE, progress.RAN]] = choice, 0
+    run.run(small.tracker, world, search)
+    assert words.pack(world, search)
+    expected = search.word.copy()
+    search.word[:] = search.base
+    assert words.take_words(world, search)
+    fresh = search.fresh[: search.cells[progress.FRESH]]
+    assert fresh.tolist() == np.flatnonzero(expected != search.base).tolist()
+    assert search.word[fresh].tolist() == expected[fresh].tolist()
+    for array, kept in zip(objects, before, strict=True):
+        assert array.tobytes() == kept.tobytes()
+    assert (world.node == nodes).all() or not search.cells[progress.RANGED]  # their gaps are nothing
+    assert words.pack(world, search) and search.word.tolist() == search.base.tolist()
+    return len(fresh)
 
 
 @pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
