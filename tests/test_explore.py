@@ -1,5 +1,8 @@
 """The search of every interleaving: it misses nothing, keeps states exactly, and says why it says what it says."""
 
+from functools import reduce
+from operator import xor
+
 import numpy as np
 import pytest
 from expected import CASES, WHY
@@ -12,7 +15,7 @@ from workbench.hazards import HAZARDS
 from workbench.mm.programs import PROGRAMS
 from workbench.replay import Replay, new_search, replay, small_world
 from workbench.scenarios import SCENARIOS
-from workbench.search import engine, store
+from workbench.search import progress, rows, store, words
 
 RANGES = "tracker=vma-common:release=split,cleaning=skip"
 # Worlds of a few hundred states, which plain Python can search too.
@@ -38,32 +41,32 @@ def test_words_and_states_are_kept_as_they_came():
     """Three places of 5, 100 and 2 different words; the list asks for room as it needs it."""
     states = store.new_states(3, room=1 << 4)
     rng = np.random.default_rng(1)
-    words = [rng.integers(0, 2**62, n).tolist() for n in (5, 100, 2)]
+    values = [rng.integers(0, 2**62, n).tolist() for n in (5, 100, 2)]
     kept = {}
     for picked in rng.integers(0, (5, 100, 2), (2000, 3)).tolist():
-        state = tuple(words[w][n] for w, n in enumerate(picked))
+        state = tuple(values[w][n] for w, n in enumerate(picked))
         states, what = _keep(states, state)
         assert what == (store.KNOWN if state in kept else store.NEW)
         kept.setdefault(state, len(kept))
     assert states.counts.tolist() == [5, 100, 2] and states.cells.tolist()[:2] == [len(kept), 107]
     for state, s in kept.items():
         numbers = [store.number_at(states, states.row[s], w) for w in range(3)]
-        assert tuple(states.value[w, n, 0] for w, n in enumerate(numbers)) == state
+        assert tuple(states.value[w, n] for w, n in enumerate(numbers)) == state
 
 
 def _keep(states, state):
     while True:
         row = np.zeros(states.row.shape[1], np.int64)
-        numbers = [store.number_of(states, w, word) for w, word in enumerate(state)]
-        if min(numbers) >= 0:
-            hashed = 0
+        shares = [store.share_of(w, word) for w, word in enumerate(state)]
+        numbers = [store.number_of(states, w, *both) for w, both in enumerate(zip(state, shares, strict=True))]
+        if min(numbers) < 0:
+            states = store.with_words(states)
+        elif not store.has_room(states, 1):
+            states = store.with_room(states)
+        else:
             for w, n in enumerate(numbers):
                 store.put_number(states, row, w, n)
-                hashed ^= int(states.value[w, n, 1])
-            what = store.add_state(states, row, hashed)
-            if what != store.FULL:
-                return states, what
-        states = store.grown(states)
+            return states, store.add_state(states, row, reduce(xor, shares))
 
 
 @pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
@@ -79,13 +82,84 @@ def test_the_room_at_first_changes_nothing(scenario, design, parameters):
 
 
 @pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
+def test_how_many_rows_wait_changes_nothing(scenario, design, parameters):
+    """States come in the same order, whether each is kept at once or with others."""
+    searches = set()
+    for waiting in (1, 3, rows.MOST_WAITING):
+        small = small_world(scenario, design, parameters)
+        search = new_search(small, MOST_STATES, room=4)
+        search = search._replace(waiting=search.waiting[:waiting].copy(), told=search.told[:waiting].copy())
+        search = run_search(small, search=search).search
+        states = int(search.states.cells[0])
+        assert len(search.waiting) == waiting
+        searches.add((states, search.parent[:states].tobytes(), search.choice[:states].tobytes()))
+    assert len(searches) == 1
+
+
+def test_rows_that_nobody_has_used_are_not_copied():
+    """An array that is long enough stays what it is; a longer one has room for more than was asked for."""
+    array = np.arange(8).reshape(4, 2)
+    assert store.lengthened(array, 4, 3) is array
+    longer = store.lengthened(array, 5, 3)
+    assert len(longer) == store.AHEAD * 5
+    assert longer[:3].tolist() == array[:3].tolist() and not longer[3:].any()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "design", "parameters"),
+    [
+        *TINY,
+        ("direct-io", f"{RANGES},order=check-first", {}),
+        ("direct-io", RANGES.replace("split", "backpointer"), {"threads": 2, "qd": 1}),
+        ("golden-race", "v6.12", {}),
+    ],
+)
+def test_what_a_transition_changes_is_listed_and_undone(scenario, design, parameters):
+    """Held to a copy of all arrays, and to the words of all objects."""
+    rng = np.random.default_rng(1)
+    many = 0
+    for _ in range(8):
+        run = Replay(small_world(scenario, design, parameters))
+        while choices := run.choices()[0]:
+            for choice in choices:
+                many += fresh_words(run, choice) > 1
+            run.step(int(rng.choice(choices)))
+    assert many > 10
+
+
+def fresh_words(run, choice):
+    """Run a transition as the search does, and check what it lists and undoes; how many words it lists."""
+    small, search, world = run.small, run.search, run.small.world
+    objects = world.page, world.bio, world.dio, world.task
+    words.pack(world, search)
+    search.base[:] = search.word
+    search.cells[progress.CHANGED] = (1 << search.cells[progress.WORDS]) - 1
+    words.unpack(world, search)
+    before, nodes = [array.copy() for array in objects], world.node.copy()
+    search.cells[[progress.CHOICE, progress.RAN]] = choice, 0
+    run.run(small.tracker, world, search)
+    assert words.pack(world, search)
+    expected = search.word.copy()
+    search.word[:] = search.base
+    assert words.take_words(world, search)
+    fresh = search.fresh[: search.cells[progress.FRESH]]
+    assert fresh.tolist() == np.flatnonzero(expected != search.base).tolist()
+    assert search.word[fresh].tolist() == expected[fresh].tolist()
+    for array, kept in zip(objects, before, strict=True):
+        assert array.tobytes() == kept.tobytes()
+    assert (world.node == nodes).all() or not search.cells[progress.RANGED]  # their gaps are nothing
+    assert words.pack(world, search) and search.word.tolist() == search.base.tolist()
+    return len(fresh)
+
+
+@pytest.mark.parametrize(("scenario", "design", "parameters"), TINY)
 def test_packing_is_undone_by_unpacking(scenario, design, parameters):
     small = small_world(scenario, design, parameters)
     search = run_search(small).search
     for state in range(int(search.states.cells[0])):
-        engine.load(search, state)
-        engine.unpack(small.world, search)
-        assert engine.pack(small.world, search)
+        rows.load(search, state)
+        words.unpack(small.world, search)
+        assert words.pack(small.world, search)
         assert search.word.tolist() == search.base.tolist()
 
 
@@ -121,7 +195,7 @@ def every_state_is_where_its_way_leads(scenario, design, parameters, reduce, sam
     states = int(search.states.cells[0])
     for state in range(states - 1, 0, -1 if samples == 1 else -max(states // samples, 1)):
         way = []
-        engine.load(search, state)
+        rows.load(search, state)
         while state > 0:
             way.append(int(search.choice[state]))
             state = int(search.parent[state])
@@ -131,7 +205,7 @@ def every_state_is_where_its_way_leads(scenario, design, parameters, reduce, sam
                 run.local_steps(choice)
             else:
                 run._transition(choice)
-        engine.pack(run.small.world, run.search)
+        words.pack(run.small.world, run.search)
         assert run.search.word.tolist() == search.base.tolist()
 
 
@@ -143,23 +217,23 @@ def test_as_many_states_as_a_search_that_copies_whole_worlds(scenario, design, p
     look = new_search(run.small)
     world = run.small.world
 
-    def words():
-        engine.pack(world, look)
+    def packed():
+        words.pack(world, look)
         return tuple(look.word.tolist())
 
     def copy():
         return [array.copy() for array in world], run.submitted.copy()
 
-    seen, queue, transitions = {words()}, [copy()], 0
+    seen, queue, transitions = {packed()}, [copy()], 0
     for arrays, submitted in queue:  # it grows while it is gone through
         for choice in _choices(run, arrays, submitted):
             _restore(run, arrays, submitted)
             run._transition(choice)
             transitions += 1
-            if words() not in seen:
-                seen.add(words())
+            if packed() not in seen:
+                seen.add(packed())
                 queue.append(copy())
-    assert len(seen) == search.states.cells[0] and transitions == search.cells[engine.TRANSITIONS]
+    assert len(seen) == search.states.cells[0] and transitions == search.cells[progress.TRANSITIONS]
 
 
 def _restore(run, arrays, submitted):

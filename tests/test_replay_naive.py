@@ -16,7 +16,7 @@ from workbench.mm import bio, detached, fork, gup, i_mmap, migrate, rdma, trunca
 from workbench.mm.page import FLAGS, NEWER_THAN_COPY, NEWER_THAN_DISK, PTE_WRITE, TAG_DIRTY
 from workbench.replay import Replay, small_world
 from workbench.scenarios import SCENARIOS
-from workbench.search import engine
+from workbench.search import engine, progress
 from workbench.trackers import page_lock
 
 pytestmark = pytest.mark.no_cover  # being followed line by line would take as long again
@@ -73,7 +73,7 @@ class Both:
         """Run a transition of the package in both; ``pick`` says which of its outcomes, counted round."""
         label = self.possible()[choice]
         if len(label) == 2:
-            choice += engine.OUTCOME * (pick % self.twin.outcomes(*label, -1, 0))
+            choice += progress.OUTCOME * (pick % self.twin.outcomes(*label, -1, 0))
         outcomes = self.run.step(choice)
         self.follow(outcomes)
 

@@ -14,7 +14,7 @@ from workbench.mm import registers as R
 from workbench.mm.page import EVER_PINNED, NEWER_THAN_DISK
 from workbench.mm.programs import M_IDLE
 from workbench.replay import Replay, replay, small_world
-from workbench.search import engine
+from workbench.search import progress
 from workbench.simulate import ConservationError, simulate
 
 simulation = importlib.import_module("workbench.simulate")  # the package's own name is that of the function
@@ -241,7 +241,7 @@ def test_an_outcome_that_there_is_not_is_refused_before_it_is_run():
     assert all(np.array_equal(a, b) for a, b in zip(before, run.small.world, strict=True))
     run.take("flusher", "sleep", 0, 2)
     assert run.small.world.task[run.small.names.index("flusher")]["page"] == 2
-    assert run.search.cells[engine.CHOICES] == 3 and run.small.world.sys[R.CHOICE] == 0
+    assert run.search.cells[progress.CHOICES] == 3 and run.small.world.sys[R.CHOICE] == 0
 
 
 # ---- the command

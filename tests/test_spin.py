@@ -6,7 +6,7 @@ from benchmarks import spin
 from workbench.explore import run_search
 from workbench.hazards import HAZARDS
 from workbench.replay import small_world
-from workbench.search import engine
+from workbench.search import progress
 
 V4_17, BIAS = "v4.17", "tracker=bias,cleaning=skip"
 FSYNC = {"flusher_rounds": 1, "kswapd_rounds": 0, "fsync_us": 1.0}
@@ -38,7 +38,7 @@ def explored(scenario, design, parameters):
 )
 def test_as_many_states_and_transitions(scenario, design, parameters):
     search = explored(scenario, design, parameters)
-    states, transitions = int(search.states.cells[0]), int(search.cells[engine.TRANSITIONS])
+    states, transitions = int(search.states.cells[0]), int(search.cells[progress.TRANSITIONS])
     options = spin.defines(scenario, design, parameters)
     with spin.compiled(scenario, options, *MODES, optimise="-O1") as pans:
         for mode, pan in zip(MODES, pans, strict=True):

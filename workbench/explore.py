@@ -20,7 +20,7 @@ from workbench.mm.programs import D_BUILD_BIO, DIO_PROGRAM, M_CHECK, PROGRAMS, R
 from workbench.mm.world import IDLE, WAITING, WAITS
 from workbench.replay import Replay, SmallWorld, driver, new_search, small_world
 from workbench.scenarios import SCENARIOS
-from workbench.search import engine, store
+from workbench.search import progress, store
 from workbench.trackers.protocol import (
     AFTER_WALK,
     IN_GUP,
@@ -92,7 +92,7 @@ def explore(
 class Found:
     """A search that has ended: whether it saw everything, and if not, why."""
 
-    search: engine.Search
+    search: progress.Search
     complete: bool
     reason: str = ""
 
@@ -102,7 +102,7 @@ def run_search(
     max_states: int = MOST_STATES,
     memory_mib: int = MOST_MIB,
     reduce: bool = False,
-    search: engine.Search | None = None,
+    search: progress.Search | None = None,
 ) -> Found:
     """Search a small world, giving the search room as it asks for it.
 
@@ -115,39 +115,44 @@ def run_search(
     run = driver(small.tracker.__class__)
     while True:
         code = run(small.tracker, small.world, search)
-        if code == engine.DONE:
+        if code == progress.DONE:
             return Found(search, True)
-        if code == engine.AT_LIMIT:
+        if code == progress.AT_LIMIT:
             return Found(search, False, f"stopped at {max_states} states")
-        if code == engine.TOO_WIDE:
+        if code == progress.TOO_WIDE:
             raise UsageError(
                 f"scenario {small.scenario}, {small.chosen.name}: a count grows too large, or there are more than "
                 f"{packing.MAX_RANGES} ranges: make the bounds, or bias, smaller"
             )
-        if code == engine.HAS_RANGES:
+        if code == progress.HAS_RANGES:
             raise UsageError(
                 f"tracker {small.chosen.tracker_name}: it keeps ranges, which explore takes for state only of trackers "
                 "that learn of ranges: when=RANGE_BEFORE or when=RANGE_AFTER"
             )
-        bigger = _grown(search, memory_mib << 20)
-        if bigger is None:
+        if 2 * bytes_of(search) > memory_mib << 20:
             return Found(search, False, f"stopped at {memory_mib} MiB")
-        search = bigger
+        search = _with_words(search) if code == progress.NEED_WORDS else _with_room(search)
 
 
-def _grown(search: engine.Search, most_bytes: int) -> engine.Search | None:
-    """Give the search more room; None: that would take too much memory."""
-    if 2 * bytes_of(search) > most_bytes:
-        return None
-    states = store.grown(search.states)
-    room = len(states.row)
-    parent, choice = np.resize(search.parent, room), np.resize(search.choice, room)
+def _with_room(search: progress.Search) -> progress.Search:
+    """Give the search room for more states."""
+    states = store.with_room(search.states)
+    count, room = int(states.cells[0]), store.room_of(states)
+    parent, choice = (store.lengthened(array, room, count) for array in (search.parent, search.choice))
     return search._replace(states=states, parent=parent, choice=choice)
 
 
-def bytes_of(search: engine.Search) -> int:
-    """Memory that the search has laid out for its states."""
-    return store.bytes_of(search.states) + search.parent.nbytes + search.choice.nbytes
+def _with_words(search: progress.Search) -> progress.Search:
+    """Give the search room for more different words; no row waits."""
+    states = store.with_words(search.states)
+    waiting = np.zeros((len(search.waiting), states.row.shape[1]), np.int64)
+    return search._replace(states=states, waiting=waiting)
+
+
+def bytes_of(search: progress.Search) -> int:
+    """Memory of the search when the room that it has is full of states."""
+    room = store.room_of(search.states)
+    return store.bytes_of(search.states) + room * (search.parent.itemsize + search.choice.itemsize)
 
 
 # ---- verdicts
@@ -161,17 +166,17 @@ def _verdict(small: SmallWorld, design: str, parameters: dict[str, Any], found: 
         design=design,
         parameters=small.parameters,
         complete=found.complete,
-        reduced=bool(search.cells[engine.REDUCE]),
+        reduced=bool(search.cells[progress.REDUCE]),
         states=states,
-        transitions=int(search.cells[engine.TRANSITIONS]),
-        depth=max(int(search.cells[engine.LEVEL]), 0),
+        transitions=int(search.cells[progress.TRANSITIONS]),
+        depth=max(int(search.cells[progress.LEVEL]), 0),
         seconds=seconds,
         bytes_per_state=bytes_in_use(search) / states,
         hazards={
             name: _hazard(small, name, i, found, parameters, _not_applicable(small, name))
             for i, name in enumerate(HAZARDS)
         },
-        ends={kind: int(n) for kind, n in zip(engine.ENDS, search.ends, strict=True)},
+        ends={kind: int(n) for kind, n in zip(progress.ENDS, search.ends, strict=True)},
         steps=_steps(search),
         waits=_waits(small, search),
         provenance=provenance.provenance(
@@ -181,15 +186,15 @@ def _verdict(small: SmallWorld, design: str, parameters: dict[str, Any], found: 
     )
 
 
-def bytes_in_use(search: engine.Search) -> int:
+def bytes_in_use(search: progress.Search) -> int:
     """Bytes of the rows in use, and of all slots."""
     states = search.states
-    unused = len(states.row) - int(states.cells[0])
+    unused = store.room_of(states) - int(states.cells[0])
     per_state = states.row[0].nbytes + search.parent.itemsize + search.choice.itemsize
     return bytes_of(search) - unused * per_state
 
 
-def _steps(search: engine.Search) -> dict[str, int]:
+def _steps(search: progress.Search) -> dict[str, int]:
     return {
         f"{program}.{step}": int(search.taken[i, pc])
         for i, (program, steps) in enumerate(PROGRAMS.items())
@@ -198,7 +203,7 @@ def _steps(search: engine.Search) -> dict[str, int]:
     }
 
 
-def _waits(small: SmallWorld, search: engine.Search) -> tuple[tuple[str, str], ...]:
+def _waits(small: SmallWorld, search: progress.Search) -> tuple[tuple[str, str], ...]:
     return tuple(
         (name, WAITS[kind])
         for t, name in enumerate(small.names)
@@ -252,13 +257,13 @@ def _hazard(
     return HazardVerdict("reachable", end, tuple(trace[:end]), tuple(run.schedule[:end]), reason=waiting)
 
 
-def _anybody_pins(search: engine.Search) -> bool:
+def _anybody_pins(search: progress.Search) -> bool:
     """Whether get_user_pages has ever returned with pages."""
     return bool(search.taken[DIO_PROGRAM, D_BUILD_BIO] + search.taken[RDMA_PROGRAM, M_CHECK])
 
 
 def _counterexample(
-    small: SmallWorld, search: engine.Search, state: int, choice: int, parameters: dict[str, Any]
+    small: SmallWorld, search: progress.Search, state: int, choice: int, parameters: dict[str, Any]
 ) -> Replay:
     """Replay the way to a state, and the transition from there, if there is one (a state may be judged itself)."""
     way = [choice] if choice >= 0 else []
@@ -266,7 +271,7 @@ def _counterexample(
         way.append(int(search.choice[state]))
         state = int(search.parent[state])
     way.reverse()
-    if search.cells[engine.REDUCE]:
+    if search.cells[progress.REDUCE]:
         reduced = Replay(small_world(small.scenario, small.chosen, parameters))
         way = [step for transition in way for step in reduced.local_steps(transition)]
     run = Replay(small_world(small.scenario, small.chosen, parameters))
@@ -420,7 +425,7 @@ def random_walks(scenario: str, design: str = "v4.17", *, walks: int, seed: int 
     rng = np.random.Generator(np.random.PCG64(seed))
     began = time.perf_counter()
     best: dict[str, HazardVerdict] = {}
-    ends = dict.fromkeys(engine.ENDS, 0)
+    ends = dict.fromkeys(progress.ENDS, 0)
     longest = steps = 0
     small = small_world(scenario, design, parameters)
     for _ in range(walks):

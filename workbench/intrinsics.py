@@ -1,4 +1,6 @@
-"""What a processor can do and numba has no words for: addresses in words, fetching ahead, counting bits."""
+"""What a processor can do and numba has no words for: addresses in words, fetching ahead, whole rows, counting bits."""
+
+from functools import reduce
 
 import numpy as np
 from numba.core import types
@@ -76,9 +78,9 @@ def prefetch(array, index):
     Parameters
     ----------
     array : ndarray
-        One-dimensional.
+        Contiguous.
     index : int
-        Of its elements; never negative.
+        Of its elements, counted row by row; never negative.
     """
     if JIT_ENABLED:
         _prefetch(array, index)
@@ -95,6 +97,77 @@ def prefetch_word(array, word):
     """
     if JIT_ENABLED:
         _prefetch_word(array, word)
+
+
+_WIDTHS = (32, 16, 8, 4, 2, 1)  # bytes that are loaded at once, as a vector of bytes
+
+
+def _pieces(context, builder, array, data, index):
+    """LLVM values: pointers to a row's pieces, all as wide as each other; the last may overlap the one before it."""
+    made = context.make_array(array)(context, builder, data)
+    size = context.get_abi_sizeof(context.get_data_type(array.dtype))
+    width = next(width for width in _WIDTHS if width <= size)
+    row = builder.bitcast(builder.gep(made.data, [index]), voidptr_t)
+    places = [*range(0, size - width, width), size - width]
+    piece = ir.VectorType(ir.IntType(8), width).as_pointer()
+    return [builder.bitcast(builder.gep(row, [ir.Constant(ir.IntType(64), place)]), piece) for place in places]
+
+
+@intrinsic
+def _same_row(_context, array, index, other, other_index):
+    def generate(context, builder, signature, arguments):
+        ours = _pieces(context, builder, signature.args[0], *arguments[:2])
+        theirs = _pieces(context, builder, signature.args[2], *arguments[2:])
+        pairs = zip(ours, theirs, strict=True)
+        differ = [builder.xor(builder.load(one, align=1), builder.load(two, align=1)) for one, two in pairs]
+        whole = ir.IntType(8 * differ[0].type.count)
+        return builder.icmp_unsigned("==", builder.bitcast(reduce(builder.or_, differ), whole), ir.Constant(whole, 0))
+
+    return types.boolean(array, types.int64, other, types.int64), generate
+
+
+@intrinsic
+def _copy_row(_context, array, index, other, other_index):
+    def generate(context, builder, signature, arguments):
+        ours = _pieces(context, builder, signature.args[0], *arguments[:2])
+        theirs = _pieces(context, builder, signature.args[2], *arguments[2:])
+        read = [builder.load(piece, align=1) for piece in theirs]
+        for piece, value in zip(ours, read, strict=True):
+            builder.store(value, piece, align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, other, types.int64), generate
+
+
+@inline
+def same_row(array, index, other, other_index):
+    """Whether two rows are the same in every byte.
+
+    Parameters
+    ----------
+    array, other : ndarray
+        One-dimensional and contiguous, of one structured dtype.
+    index, other_index : int
+        Of a row of each; never negative.
+    """
+    if JIT_ENABLED:
+        return _same_row(array, index, other, other_index)
+    return array[index].tobytes() == other[other_index].tobytes()
+
+
+@inline
+def copy_row(array, index, other, other_index):
+    """Set a row to what another one is, in every byte.
+
+    Parameters
+    ----------
+    array, index, other, other_index
+        As of `same_row`; ``array`` is written to.
+    """
+    if JIT_ENABLED:
+        _copy_row(array, index, other, other_index)
+    else:
+        array[index] = other[other_index]
 
 
 @intrinsic

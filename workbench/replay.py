@@ -20,7 +20,7 @@ from workbench.mm.programs import PROGRAMS, step_name
 from workbench.mm.world import AT_NONE, AT_QUEUE, RUNNABLE, SLEEPING, WAITS, WRITEBACK, World
 from workbench.scenarios import SCENARIOS, require_small_world
 from workbench.scenarios.base import apply_design
-from workbench.search import engine, store
+from workbench.search import engine, progress, rows, store
 from workbench.trackers.protocol import RANGE_BEFORE
 from workbench.verdict import TraceStep
 
@@ -84,6 +84,7 @@ def small_world(scenario: str, design: str | designs.Design, parameters: dict[st
     task = world.task
     task["state"] = np.where(task["state"] == SLEEPING, RUNNABLE, task["state"])
     task["until_ps"] = task["period_ps"] = 0
+    world.dio["plan_bio"] = -1  # no part of a state: bios are cut by the parameters
     tracker = chosen.tracker
     if "bias" in tracker._fields:
         tracker = tracker._replace(bias=complete["bias"])
@@ -118,7 +119,7 @@ def driver(tracker_class: Any) -> Any:
     return user_tracker.engine(engine.run, tracker_class)
 
 
-def new_search(small: SmallWorld, max_states: int = 0, reduce: bool = False, room: int = 1 << 14) -> engine.Search:
+def new_search(small: SmallWorld, max_states: int = 0, reduce: bool = False, room: int = 1 << 14) -> progress.Search:
     """Lay out a search that has found the initial state, and nothing else.
 
     Parameters
@@ -131,28 +132,36 @@ def new_search(small: SmallWorld, max_states: int = 0, reduce: bool = False, roo
         Of its tables at first: a power of two.
     """
     words = words_of(small)
-    cells = np.zeros(engine.CELLS, np.int64)
-    cells[engine.WORDS] = words
-    cells[engine.RANGED] = small.tracker.when >= RANGE_BEFORE
-    if user_tracker.provenance(small.tracker) and not cells[engine.RANGED]:
-        cells[engine.FREE_NODE] = small.world.node[0]["rb_right"]
-    cells[engine.MAX_STATES], cells[engine.REDUCE] = max_states, reduce
-    cells[engine.NEXT] = cells[engine.LEVEL] = -1
-    cells[engine.WHAT] = engine.DEVICE + len(small.world.bio)
-    cells[engine.JUDGED] = 1
-    search = engine.Search(
-        states=store.new_states(words, room),
+    cells = np.zeros(progress.CELLS, np.int64)
+    cells[progress.WORDS] = words
+    cells[progress.RANGED] = small.tracker.when >= RANGE_BEFORE
+    if user_tracker.provenance(small.tracker) and not cells[progress.RANGED]:
+        cells[progress.FREE_NODE] = small.world.node[0]["rb_right"]
+    cells[progress.MAX_STATES], cells[progress.REDUCE] = max_states, reduce
+    cells[progress.NEXT] = cells[progress.LEVEL] = -1
+    cells[progress.WHAT] = progress.DEVICE + len(small.world.bio)
+    cells[progress.JUDGED] = 1
+    states = store.new_states(words, room)
+    lists, counts = progress.registers_of(small.world.sys)
+    search = progress.Search(
+        states=states,
         parent=np.zeros(room, np.uint32),
         choice=np.zeros(room, np.int32),
         word=np.zeros(words, np.int64),
         base=np.full(words, -1, np.int64),
-        row=np.zeros(words, np.int64),
+        share=np.zeros(words, np.int64),
+        fresh=np.zeros(words, np.int64),
+        kept=progress.kept_of(small.world),
+        lists=lists,
+        counts=counts,
+        waiting=np.zeros((rows.MOST_WAITING, states.row.shape[1]), np.int64),
+        told=np.zeros((rows.MOST_WAITING, rows.ROW_COLUMNS), np.int64),
         order=np.zeros(packing.MAX_RANGES + 2, np.int64),
-        found=np.zeros((len(HAZARDS), len(engine.HAZARD_COLUMNS)), np.int64),
+        found=np.zeros((len(HAZARDS), len(progress.HAZARD_COLUMNS)), np.int64),
         taken=np.zeros((len(PROGRAMS), max(map(len, PROGRAMS.values()))), np.int64),
         waits=np.zeros((len(small.world.task), len(WAITS)), np.int64),
-        ends=np.zeros(len(engine.ENDS), np.int64),
-        ran=np.zeros(engine.MOST_STEPS, np.int64),
+        ends=np.zeros(len(progress.ENDS), np.int64),
+        ran=np.zeros(progress.MOST_STEPS, np.int64),
         cells=cells,
     )
     engine.start(small.world, search)
@@ -179,7 +188,7 @@ class Replay:
     def __init__(self, small: SmallWorld) -> None:
         self.small = small
         self.search = new_search(small, room=1 << 8)
-        self.search.cells[engine.MODE] = engine.REPLAY
+        self.search.cells[progress.MODE] = progress.REPLAY
         self.run = driver(small.tracker.__class__)
         self.trace: list[TraceStep] = []
         self.schedule: list[tuple[str, str, int, int]] = []
@@ -190,21 +199,21 @@ class Replay:
         """Transitions that are possible now, and whether one of them must come."""
         world = self.small.world
         tasks = [t for t in range(len(world.task)) if world.task[t]["state"] == RUNNABLE]
-        bios = [engine.DEVICE + b for b in self.submitted]
+        bios = [progress.DEVICE + b for b in self.submitted]
         return tasks + bios, bool(bios) or any(not engine.is_optional(world.task[t]) for t in tasks)
 
     def local_steps(self, choice: int) -> list[int]:
         """Run a transition of a reduced search; which steps it is made of, as transitions of their own."""
         cells = self.search.cells
-        cells[engine.REDUCE], cells[engine.RAN] = 1, 0
+        cells[progress.REDUCE], cells[progress.RAN] = 1, 0
         self._transition(choice)
-        cells[engine.REDUCE] = 0
-        first, *others = self.search.ran[: cells[engine.RAN]]
-        return [int(first) + choice // engine.OUTCOME * engine.OUTCOME, *map(int, others)]
+        cells[progress.REDUCE] = 0
+        first, *others = self.search.ran[: cells[progress.RAN]]
+        return [int(first) + choice // progress.OUTCOME * progress.OUTCOME, *map(int, others)]
 
     def _transition(self, choice: int) -> None:
-        self.search.cells[engine.CHOICE] = choice
-        self.search.cells[engine.RAN] = 0
+        self.search.cells[progress.CHOICE] = choice
+        self.search.cells[progress.RAN] = 0
         before = self.small.world.sys[: len(R.COUNTERS)].copy()
         before[R.BUFFERLESS_DIRTY : R.UNMOVABLE + 1] = 0
         self.run(self.small.tracker, self.small.world, self.search)
@@ -225,7 +234,7 @@ class Replay:
         told = tuple(name for i, name in enumerate(HAZARDS) if i in hazards)
         self.trace.append(self._told(actor, program, step, page, told))
         self.schedule.append((actor, step, page, nth))
-        return int(self.search.cells[engine.CHOICES])
+        return int(self.search.cells[progress.CHOICES])
 
     def take(self, actor: str, step: str, page: int, outcome: int) -> None:
         """Run the step that a schedule names.
@@ -242,7 +251,7 @@ class Replay:
             if name != "device":
                 if outcome and not 0 < outcome < self._outcomes(choice):
                     break
-                self.step(choice + engine.OUTCOME * outcome)
+                self.step(choice + progress.OUTCOME * outcome)
                 return
             if its_page == page and self._nth(choice, step, page) == outcome:
                 self.step(choice)
@@ -253,33 +262,33 @@ class Replay:
     def _outcomes(self, choice: int) -> int:
         """How many outcomes a step has: it is tried, and undone."""
         kept = [array.copy() for array in self.small.world]
-        self.search.cells[engine.CHOICE], self.search.cells[engine.RAN] = choice, 0
+        self.search.cells[progress.CHOICE], self.search.cells[progress.RAN] = choice, 0
         self.run(self.small.tracker, self.small.world, self.search)
         for array, before in zip(self.small.world, kept, strict=True):
             array[:] = before
-        return int(self.search.cells[engine.CHOICES])
+        return int(self.search.cells[progress.CHOICES])
 
     def judge(self) -> tuple[str, ...]:
         """Hazards of the world as it stands, if it is at rest."""
         choices, must = self.choices()
         if must:
             return ()
-        self.search.cells[engine.CHOICE] = engine.AT_REST if choices else engine.AT_END
+        self.search.cells[progress.CHOICE] = progress.AT_REST if choices else progress.AT_END
         before = self.small.world.sys.copy()
         self.run(self.small.tracker, self.small.world, self.search)
         self.small.world.sys[:] = before
-        found = int(self.search.cells[engine.FOUND]) & ((1 << END_BITS) - 1)
+        found = int(self.search.cells[progress.FOUND]) & ((1 << END_BITS) - 1)
         return tuple(name for i, name in enumerate(HAZARDS) if found >> i & 1)
 
     def kind_of_end(self) -> str:
-        """Kind of the end that was judged last (`engine.ENDS`)."""
-        return engine.ENDS[int(self.search.cells[engine.FOUND]) >> END_BITS]
+        """Kind of the end that was judged last (`progress.ENDS`)."""
+        return progress.ENDS[int(self.search.cells[progress.FOUND]) >> END_BITS]
 
     def _name(self, choice: int) -> tuple[str, str, str, int]:
         """Actor, program, step and page of a transition."""
-        world, what = self.small.world, choice % engine.OUTCOME
-        if what >= engine.DEVICE:
-            row = world.bio[what - engine.DEVICE]
+        world, what = self.small.world, choice % progress.OUTCOME
+        if what >= progress.DEVICE:
+            row = world.bio[what - progress.DEVICE]
             reads = row["op"] == WRITEBACK and row["at_device"] == AT_QUEUE
             return "device", "device", f"{'start' if reads else 'finish'} {OPS[row['op']]}", int(row["page"])
         task = world.task[what]
@@ -288,14 +297,14 @@ class Replay:
 
     def _nth(self, choice: int, step: str, page: int) -> int:
         """Which outcome; of the device: which of the bios that it can do this to, first submitted first."""
-        if choice % engine.OUTCOME < engine.DEVICE:
-            return choice // engine.OUTCOME
-        same = [b for b in self.submitted if self._name(engine.DEVICE + b)[2:] == (step, page)]
-        return same.index(choice % engine.OUTCOME - engine.DEVICE)
+        if choice % progress.OUTCOME < progress.DEVICE:
+            return choice // progress.OUTCOME
+        same = [b for b in self.submitted if self._name(progress.DEVICE + b)[2:] == (step, page)]
+        return same.index(choice % progress.OUTCOME - progress.DEVICE)
 
     def _page_at_hand(self, choice: int, page: int, before: np.ndarray) -> int:
         """The page that the step was about: the one that it changed, or that the task has at hand."""
-        if choice % engine.OUTCOME >= engine.DEVICE:
+        if choice % progress.OUTCOME >= progress.DEVICE:
             return page
         changed = np.flatnonzero(self.small.world.page != before)
         if page not in changed and len(changed):

@@ -1,256 +1,56 @@
-"""The search: expands states breadth first, by the same steps that the clock runs.
-
-Layout of a state's words: pages, rows of bios, direct IOs, two words per task, two of the registers, and, if the
-tracker keeps ranges, two of these. A step is run in place; what it has changed is seen by packing again, and is
-unpacked back before the next one.
-"""
-
-from typing import NamedTuple
-
-import numpy as np
+"""The search: expands states breadth first, by the same steps that the clock runs."""
 
 from workbench.accelerate import at, inline, jit, step
-from workbench.hazards import END_BITS, EVENTS, judge_rest
-from workbench.intrinsics import prefetch
+from workbench.hazards import judge_rest
 from workbench.mm import bio, packing, programs
 from workbench.mm import registers as R
 from workbench.mm.world import AT_NONE, AT_QUEUE, RUNNABLE, WAIT_WORK, WAITING, WRITEBACK
 from workbench.pointed import pointed
 from workbench.search.local import choosing_task, is_local, may_choose
-from workbench.search.store import FULL, NEW, States, add_state, first_slot, number_at, number_of, put_number
-from workbench.steps import run_step
-
-# A transition: a task's next step, or what the device does to a bio; and which of its outcomes.
-DEVICE = 64
-OUTCOME = 128  # times the number of the outcome
-AT_REST, AT_END = -1, -2  # no transition: the state itself is judged
-
-MOST_STEPS = 256  # that one transition may be made of
-GO, DONE, NEED_ROOM, TOO_WIDE, AT_LIMIT, HAS_RANGES = range(6)
-NO_MORE = -3  # no choice is left
-SEARCH, REPLAY = range(2)
-(
-    MODE,  # SEARCH, or REPLAY: run the transition in CHOICE, or judge, and return
+from workbench.search.progress import (
+    AT_END,
+    AT_LIMIT,
+    AT_REST,
     CHOICE,
-    PENDING,  # the transition has been run; there was no room for what it led to
-    CHOICES,  # outcomes that the last transition had
-    FOUND,  # what judge_rest gave last
-    NEXT,  # state that is being expanded
-    ONLY,  # with reduction: the one task whose transitions are enough, or -1
-    WHAT,  # the last of its transitions that was looked at
-    MOVES,  # how many of them must come, and may come
-    OPTIONAL,
+    CHOICES,
+    DEVICE,
+    DONE,
+    FOUND,
+    FREE_NODE,
+    FRESH,
+    GO,
+    HAS_RANGES,
     JUDGED,
     LEVEL,
-    LEVEL_END,  # first state of the next level
-    TRANSITIONS,
+    LEVEL_END,
     MAX_STATES,
+    MODE,
+    MOST_STEPS,
+    MOVES,
+    NEED_ROOM,
+    NEED_WORDS,
+    NEXT,
+    ONLY,
+    OPTIONAL,
+    OUTCOME,
+    PENDING,
+    RAN,
     REDUCE,
-    WORDS,
-    RANGED,
-    HASH,  # of the expanded state
-    ROW_HASH,  # of the row
-    ROW_PARENT,  # state from which it was reached, and by which transition
-    ROW_CHOICE,
-    ROW_WAITS,  # it is not among the states yet
-    CHANGED,  # words in which the world is not the expanded state, as bits
-    TREE_CHANGED,  # it has changed the interval tree
+    REPLAY,
+    ROWS_WAIT,
     STEPS,
-    RAN,  # of a replay: how many steps the transition has run
-    FREE_NODE,  # first free node, if it has to stay free: the tracker is not known to keep ranges, and none are packed
-    CELLS,
-) = range(29)
-ENDS = ("good", "deadlock", "stall", "bug", "other")  # in the order of hazards.GOOD_END, ...
-HAZARD_COLUMNS = ("state", "choice", "level")
+    TOO_WIDE,
+    TRANSITIONS,
+    WHAT,
+    WORDS,
+    note_events,
+    note_rest,
+)
+from workbench.search.rows import keep_rows, let_wait, load, set_row
+from workbench.search.words import pack, take_words, unpack
+from workbench.steps import run_step
 
-
-class Search(NamedTuple):
-    """State of the search.
-
-    Attributes
-    ----------
-    states : States
-        In the order in which they were found.
-    parent : ndarray of uint32
-        State from which each state was first reached.
-    choice : ndarray of int32
-        And by which transition.
-    word, base : ndarray of int64, shape (words,)
-        Of the world now, and of the state that is expanded.
-    row : ndarray of int64, shape (words,)
-        Of the world now, as the list of states keeps it.
-    order : ndarray of int64
-        Nodes of the pinned ranges in tree order; the first cell counts them.
-    found : ndarray of int64, shape (hazards, 3)
-        Where a hazard was first seen: state plus one, transition, level.
-    taken : ndarray of int64, shape (programs, steps)
-        How often each step was run.
-    waits : ndarray of int64, shape (tasks, kinds)
-        How often a task began to wait, by reason.
-    ends : ndarray of int64
-        Ends by kind (`ENDS`).
-    ran : ndarray of int64
-        Of a replay: the steps that the last transition was made of.
-    cells : ndarray of int64
-        The driver's registers.
-    """
-
-    states: States
-    parent: np.ndarray
-    choice: np.ndarray
-    word: np.ndarray
-    base: np.ndarray
-    row: np.ndarray
-    order: np.ndarray
-    found: np.ndarray
-    taken: np.ndarray
-    waits: np.ndarray
-    ends: np.ndarray
-    ran: np.ndarray
-    cells: np.ndarray
-
-
-# ---- between the world and its words
-
-
-@inline
-def pack(world, search):
-    """Write the world's words.
-
-    Returns
-    -------
-    bool
-        False: a count has outgrown its field, or there are too many ranges.
-    """
-    word, order, cells = search.word, search.order, search.cells
-    w = 0
-    fits = True
-    if cells[RANGED]:
-        fits = packing.order_ranges(world, order)
-    for p in range(len(world.page)):
-        page = at(world.page, p)
-        fits &= packing.page_fits(page)
-        word[w] = packing.pack_page(page)
-        w += 1
-    for b in range(len(world.bio)):
-        word[w] = packing.pack_bio(world, b, order)
-        w += 1
-    for d in range(len(world.dio)):
-        word[w] = packing.pack_dio(world, d, order)
-        w += 1
-    for t in range(len(world.task)):
-        task = at(world.task, t)
-        word[w] = packing.pack_task(task, order)
-        word[w + 1] = packing.pack_lists(task)
-        w += 2
-    word[w] = packing.pack_lists_of_world(world.sys)
-    word[w + 1] = packing.pack_counts_of_world(world.sys)
-    w += 2
-    if cells[RANGED]:
-        word[w] = packing.pack_ranges(world, order, 0)
-        word[w + 1] = packing.pack_ranges(world, order, packing.RANGES_PER_WORD)
-    return fits
-
-
-@inline
-def unpack(world, search):
-    """Set the objects whose bits are set in `CHANGED` to what ``base`` says."""
-    base, order, cells = search.base, search.order, search.cells
-    words, changed = cells[WORDS], cells[CHANGED]
-    cells[CHANGED] = 0
-    if cells[RANGED] and (cells[TREE_CHANGED] or changed >> (words - 2) != 0):
-        cells[TREE_CHANGED] = 0
-        packing.unpack_ranges(world, order, base, words - 2, words)
-        changed = -1  # handles name other nodes now
-    w = 0
-    for p in range(len(world.page)):
-        if changed >> w & 1:
-            packing.unpack_page(at(world.page, p), base[w])
-        w += 1
-    bios = changed >> w & ((1 << len(world.bio)) - 1)
-    for b in range(len(world.bio)):
-        if changed >> w & 1:
-            packing.unpack_bio(world, b, base[w], order)
-        w += 1
-    if bios:
-        packing.link_free_bios(world)
-    for d in range(len(world.dio)):
-        if changed >> w & 1:
-            packing.unpack_dio(world, d, base[w], order)
-        w += 1
-    for t in range(len(world.task)):
-        if changed >> w & 1:
-            packing.unpack_task(at(world.task, t), base[w], order)
-        if changed >> w & 3:  # of a task that is dead, or waits for work, the second word says nothing
-            packing.unpack_lists(at(world.task, t), base[w + 1])
-        w += 2
-    if changed >> w & 1:
-        packing.unpack_lists_of_world(world.sys, base[w])
-    if changed >> (w + 1) & 1:
-        packing.unpack_counts_of_world(world.sys, base[w + 1])
-
-
-# ---- between words and states
-
-
-@inline
-def set_row(search):
-    """Make the row of the world's words: the expanded state's, but for what has changed; note what that is.
-
-    Returns
-    -------
-    bool
-        False: there is no room for a word.
-    """
-    cells, states, row = search.cells, search.states, search.row
-    expanded = states.row[max(cells[NEXT], 0)]
-    for lane in range(len(expanded)):
-        row[lane] = expanded[lane]
-    cells[CHANGED] = 0
-    hashed = cells[HASH]
-    for w in range(cells[WORDS]):
-        word = int(search.word[w])
-        if word == search.base[w]:
-            continue
-        cells[CHANGED] |= 1 << w
-        n = number_of(states, w, word)
-        if n < 0:
-            return False
-        hashed ^= states.value[w, number_at(states, row, w), 1] ^ states.value[w, n, 1]
-        put_number(states, row, w, n)
-    cells[ROW_HASH] = hashed
-    return True
-
-
-@inline
-def keep_row(search):
-    """Keep the row as a state, if it is a new one; False: there is no room."""
-    cells, states = search.cells, search.states
-    kept = add_state(states, search.row, cells[ROW_HASH])
-    if kept == FULL:
-        return False
-    if kept == NEW:
-        n = states.cells[0] - 1
-        search.parent[n] = cells[ROW_PARENT]
-        search.choice[n] = cells[ROW_CHOICE]
-    cells[ROW_WAITS] = 0
-    return True
-
-
-@inline
-def load(search, s):
-    """Set ``base`` to the words of state ``s``; `CHANGED` has the bits of those in which the world is another."""
-    base, cells, states = search.base, search.cells, search.states
-    row = states.row[s]
-    changed = hashed = 0
-    for w in range(cells[WORDS]):
-        n = number_at(states, row, w)
-        word = states.value[w, n, 0]
-        hashed ^= states.value[w, n, 1]
-        if base[w] != word:
-            base[w] = word
-            changed |= 1 << w
-    cells[CHANGED], cells[HASH] = changed, hashed
+NO_MORE = -3  # no choice is left
 
 
 # ---- transitions
@@ -327,7 +127,6 @@ def transition(tracker, world, search, choice):
     cells = search.cells
     reset_events(world)
     world.sys[R.CHOICE] = choice // OUTCOME  # of the first step: those that follow have one outcome each
-    tree = _tree_epoch(world.sys)
     rows = world.sys[R.BIO_ROWS]
     what = choice % OUTCOME
     outcomes = 1
@@ -353,28 +152,6 @@ def transition(tracker, world, search, choice):
             rows = world.sys[R.BIO_ROWS]
         what = next_local(tracker, world) if cells[REDUCE] else -1
     cells[CHOICES] = outcomes
-    cells[TREE_CHANGED] = tree != _tree_epoch(world.sys)
-
-
-@inline
-def _tree_epoch(sys):
-    return sys[R.RANGES] + sys[R.RANGES_GONE] + sys[R.SHRINKS] + sys[R.SPLITS]
-
-
-@inline
-def _note(search, hazard, choice):
-    """Write down where a hazard was first seen: the earliest level counts."""
-    found = search.found[hazard]
-    level = search.cells[LEVEL] + (choice >= 0)
-    if found[0] == 0 or level < found[2]:
-        found[0], found[1], found[2] = search.cells[NEXT] + 1, choice, level
-
-
-@inline
-def _note_events(world, search, choice):
-    for i in range(len(EVENTS)):
-        if world.sys[R.BUFFERLESS_DIRTY + i] and EVENTS[i] >= 0:
-            _note(search, EVENTS[i], choice)
 
 
 @jit
@@ -384,9 +161,12 @@ def start(world, search):
         if at(world.task, t)["wait_kind"] == WAIT_WORK:
             packing.rest(at(world.task, t))
     pack(world, search)
+    for w in range(search.cells[WORDS]):
+        search.fresh[w] = w
+    search.cells[FRESH] = search.cells[WORDS]
     set_row(search)
-    keep_row(search)
-    search.cells[CHANGED] = 0
+    let_wait(search)
+    keep_rows(search)
 
 
 # ---- the order of the search
@@ -431,18 +211,18 @@ def _is_possible(world, cells):
 @inline
 def next_state(search):
     """Take up the next state, if there is one."""
-    cells = search.cells
-    if cells[ROW_WAITS] and cells[NEXT] + 1 == cells[LEVEL_END] and not keep_row(search):
+    cells, states = search.cells, search.states
+    found = states.cells[0] + cells[ROWS_WAIT]
+    if (cells[NEXT] + 1 == cells[LEVEL_END] or found >= cells[MAX_STATES]) and not keep_rows(search):
         return NEED_ROOM
-    states = search.states.cells[0]
-    if cells[NEXT] + 1 >= states:
+    if cells[NEXT] + 1 >= states.cells[0]:
         return DONE
-    if states >= cells[MAX_STATES]:
+    if states.cells[0] >= cells[MAX_STATES]:
         return AT_LIMIT
     cells[NEXT] += 1
     if cells[NEXT] == cells[LEVEL_END]:
         cells[LEVEL] += 1
-        cells[LEVEL_END] = states
+        cells[LEVEL_END] = states.cells[0]
     cells[WHAT] = -1
     cells[MOVES] = cells[OPTIONAL] = cells[JUDGED] = 0
     cells[CHOICES] = cells[CHOICE] = 0
@@ -457,66 +237,66 @@ def run(tracker, world, search):
     Returns
     -------
     int
-        `DONE`; `NEED_ROOM`: call again with bigger tables; `AT_LIMIT`; `TOO_WIDE`; `HAS_RANGES`.
+        `DONE`; `NEED_ROOM`, `NEED_WORDS`: call again with bigger tables; `AT_LIMIT`; `TOO_WIDE`; `HAS_RANGES`.
     """
     world, search = pointed(world), pointed(search)
+    if search.cells[MODE] == REPLAY:
+        _replay(tracker, world, search)
+        return DONE
+    code = GO
+    if search.cells[PENDING]:
+        search.cells[PENDING] = 0
+        code = _take_up(search)
+    while code == GO:
+        code = _go_on(tracker, world, search)
+    return code
+
+
+@step
+def _replay(tracker, world, search):
+    choice = search.cells[CHOICE]
+    if choice < 0:
+        search.cells[FOUND] = judge_rest(tracker, world, choice == AT_END)
+    else:
+        transition(tracker, world, search, choice)
+
+
+@step
+def _go_on(tracker, world, search):
+    """Run the next transition of the state that is expanded, or judge it, or take up the next state."""
     cells = search.cells
-    while True:
-        if not cells[PENDING]:
-            if cells[MODE] == SEARCH:
-                unpack(world, search)
-                if cells[WHAT] == -1:
-                    cells[ONLY] = choosing_task(world) if cells[REDUCE] else -1
-                choice = next_choice(world, cells)
-                if choice == NO_MORE:
-                    code = next_state(search)
-                    if code != GO:
-                        return code
-                    continue
-                cells[CHOICE] = choice
-            choice = cells[CHOICE]
-            if choice < 0:
-                cells[FOUND] = judge_rest(tracker, world, choice == AT_END)
-                if cells[MODE] == REPLAY:
-                    return DONE
-                _note_rest(search, choice)
-                continue
-            transition(tracker, world, search, choice)
-            if cells[MODE] == REPLAY:
-                return DONE
-            cells[TRANSITIONS] += 1
-            _note_events(world, search, choice)
-            if cells[FREE_NODE] and at(world.node, 0)["rb_right"] != cells[FREE_NODE]:
-                return HAS_RANGES
-            if not pack(world, search):
-                return TOO_WIDE
-        cells[PENDING] = not _take_up(search)
-        if cells[PENDING]:
-            return NEED_ROOM
+    if cells[WHAT] == -1:
+        unpack(world, search)
+        cells[ONLY] = choosing_task(world) if cells[REDUCE] else -1
+    choice = next_choice(world, cells)
+    if choice == NO_MORE:
+        return next_state(search)
+    cells[CHOICE] = choice
+    if choice < 0:
+        cells[FOUND] = judge_rest(tracker, world, choice == AT_END)
+        note_rest(search, choice)
+        return GO
+    transition(tracker, world, search, choice)
+    cells[TRANSITIONS] += 1
+    note_events(world, search, choice)
+    if cells[FREE_NODE] and at(world.node, 0)["rb_right"] != cells[FREE_NODE]:
+        return HAS_RANGES
+    if not take_words(world, search):
+        return TOO_WIDE
+    return _take_up(search)
 
 
 @inline
 def _take_up(search):
-    """Keep the row that waits, and make one of the world's words, which waits in its turn.
-
-    So the slot in which it is looked for has time to come from memory.
-    """
+    """Let what the transition has led to wait, if it is another state."""
     cells = search.cells
-    if cells[ROW_WAITS] and not keep_row(search):
-        return False
+    if cells[FRESH] == 0:
+        return GO
+    cells[PENDING] = 1
+    if cells[ROWS_WAIT] == len(search.waiting) and not keep_rows(search):
+        return NEED_ROOM
     if not set_row(search):
-        return False
-    if cells[CHANGED] != 0:
-        prefetch(search.states.slots, first_slot(search.states, cells[ROW_HASH]))
-        cells[ROW_PARENT], cells[ROW_CHOICE], cells[ROW_WAITS] = cells[NEXT], cells[CHOICE], 1
-    return True
-
-
-@inline
-def _note_rest(search, choice):
-    found = search.cells[FOUND]
-    for hazard in range(len(search.found)):
-        if found >> hazard & 1:
-            _note(search, hazard, choice)
-    if choice == AT_END:
-        search.ends[found >> END_BITS] += 1
+        return NEED_WORDS if keep_rows(search) else NEED_ROOM  # those that wait would not fit another layout
+    let_wait(search)
+    cells[PENDING] = 0
+    return GO

@@ -5,7 +5,7 @@ in the order of their arrival, and a state is kept as its numbers, side by side,
 needed so far. (Collapse compression: Holzmann, State compression in SPIN, 1997.) Nothing is hashed away: equal
 numbers mean equal words.
 
-A state's hash is the exclusive or of one for each (place, number) (Zobrist, 1970): a step changes few of them, and the
+A state's hash is the exclusive or of one for each (place, word) (Zobrist, 1970): a step changes few of them, and the
 hash does not depend on how a row is laid out. Slots are chosen by its upper bits, so that they stay in order as their
 table grows.
 """
@@ -23,7 +23,8 @@ _STATE = _HALF  # of a state's slot: its number plus one; the rest are bits of i
 _NUMBER = (1 << 32) - 1  # of a word's slot: its number plus one; above it, its place
 FIRST_ROOM = 1 << 12
 LANE, SHIFT, MASK = range(3)
-KNOWN, NEW, FULL = range(3)
+AHEAD = 8  # times the room: memory that is laid out for rows, of which what nobody has written to takes none
+KNOWN, NEW = range(2)
 
 
 class States(NamedTuple):
@@ -31,14 +32,14 @@ class States(NamedTuple):
 
     Attributes
     ----------
-    row : ndarray of int64, shape (room, lanes)
+    row : ndarray of int64, shape (room or more, lanes)
         In the order of their arrival: the numbers of the words.
     slots : ndarray of int64, shape (2 * room,)
         Open addressing: bits of the state's hash, and its number plus one; or 0.
     layout : ndarray of int64, shape (words, 3)
         Where each word's number stands in a row: `LANE`, `SHIFT`, `MASK`.
-    value : ndarray of int64, shape (words, most, 2)
-        Word of each number, and its share of a state's hash.
+    value : ndarray of int64, shape (words, most)
+        Word of each number.
     counts : ndarray of int64, shape (words,)
         Different words of each place.
     word_slots : ndarray of int64, shape (pairs, 2)
@@ -58,10 +59,20 @@ class States(NamedTuple):
 
 def new_states(words: int, room: int = FIRST_ROOM) -> States:
     """Make an empty list for states of so many words; ``room`` is a power of two."""
-    return _laid_out(np.ones(words, np.int64), room, FIRST_ROOM)
+    layout, lanes = _layout(np.ones(words, np.int64))
+    return States(
+        row=np.zeros((room, lanes), np.int64),
+        slots=np.zeros(2 * room, np.int64),
+        layout=layout,
+        value=np.zeros((words, 2), np.int64),
+        counts=np.zeros(words, np.int64),
+        word_slots=np.zeros((FIRST_ROOM, 2), np.int64),
+        cells=np.array([0, 0, _BITS + 1 - (2 * room).bit_length()], np.int64),
+    )
 
 
-def _laid_out(bits: np.ndarray, room: int, pairs: int) -> States:
+def _layout(bits: np.ndarray) -> tuple[np.ndarray, int]:
+    """Lay out numbers of so many bits each in a row; and how many lanes that takes."""
     layout = np.zeros((len(bits), 3), np.int64)
     lane = used = 0
     for w, width in enumerate(bits):
@@ -69,55 +80,69 @@ def _laid_out(bits: np.ndarray, room: int, pairs: int) -> States:
             lane, used = lane + 1, 0
         layout[w] = lane, used, (1 << width) - 1
         used += width
-    return States(
-        row=np.zeros((room, lane + 1), np.int64),
-        slots=np.zeros(2 * room, np.int64),
-        layout=layout,
-        value=np.zeros((len(bits), 1 << bits.max(), 2), np.int64),
-        counts=np.zeros(len(bits), np.int64),
-        word_slots=np.zeros((pairs, 2), np.int64),
-        cells=np.array([0, 0, _BITS + 1 - (2 * room).bit_length()], np.int64),
+    return layout, lane + 1
+
+
+def room_of(states: States) -> int:
+    """States that there is room for."""
+    return len(states.slots) // 2
+
+
+def with_room(states: States) -> States:
+    """Give a list room for twice as many states. It is to be used instead of the one given."""
+    slots = np.zeros(2 * len(states.slots), np.int64)
+    _copy_slots(states.slots, slots, states.cells[2] - 1)
+    count, words, unused = states.cells
+    return states._replace(
+        row=lengthened(states.row, len(slots) // 2, count), slots=slots, cells=np.array([count, words, unused - 1])
     )
 
 
-def grown(states: States) -> States:
-    """Give a list more room where it is short of it: for states; else for different words, and a place's numbers."""
-    room, pairs = len(states.row), len(states.word_slots)
-    count, words, _ = states.cells
-    mask = states.layout[:, MASK]
+def lengthened(array: np.ndarray, room: int, used: int) -> np.ndarray:
+    """Give an array that has so many rows or more: the same one, or a longer copy of those that are used.
+
+    A longer one is much longer, so that little is copied in the end: unused rows take no memory before they are used.
+    """
+    if len(array) >= room:
+        return array
+    longer = np.zeros((AHEAD * room, *array.shape[1:]), array.dtype)
+    longer[:used] = array[:used]
+    return longer
+
+
+def with_words(states: States) -> States:
+    """Give a list room for more different words: in all, or of a place. It is to be used instead of the one given."""
+    pairs, mask = len(states.word_slots), states.layout[:, MASK]
     bits = np.log2(mask + 1).astype(np.int64)
-    wider = bits + (states.counts * 4 > mask * 3)  # those that are nearly full, too
-    if count == room:
-        bigger = _laid_out(bits, 2 * room, pairs)
-    elif 2 * words >= pairs:
-        bigger = _laid_out(bits, room, 2 * pairs)
+    if 2 * states.cells[1] >= pairs:
+        pairs *= 2
     else:
-        bigger = _laid_out(wider, room, pairs)
+        bits += states.counts * 4 > mask * 3  # those that are nearly full, too
+    layout, lanes = _layout(bits)
+    value = np.zeros((len(bits), 1 << bits.max()), np.int64)
     for w, n in enumerate(states.counts):
-        bigger.value[w, :n] = states.value[w, :n]
-    bigger.counts[:] = states.counts
-    bigger.cells[:2] = states.cells[:2]
-    if np.array_equal(bigger.layout, states.layout):
-        bigger.row[:count] = states.row[:count]
-    else:
-        _copy_rows(states, bigger)
-    _copy_slots(states.slots, bigger.slots, bigger.cells[2])
+        value[w, :n] = states.value[w, :n]
+    row = states.row
+    if not np.array_equal(layout, states.layout):
+        row = np.zeros((len(row), lanes), np.int64)
+        _copy_rows(states, row, layout)
+    bigger = states._replace(row=row, layout=layout, value=value, word_slots=np.zeros((pairs, 2), np.int64))
     _fill_word_slots(bigger)
     return bigger
 
 
 def bytes_of(states: States) -> int:
-    """Memory that is laid out; of the words' values, what is in use."""
-    tables = states.row.nbytes + states.slots.nbytes + states.word_slots.nbytes
+    """Memory of the list when it is full of states; of the words' values, what is in use."""
+    tables = room_of(states) * states.row[0].nbytes + states.slots.nbytes + states.word_slots.nbytes
     return int(tables + states.cells[1] * states.value.itemsize)
 
 
 @jit
-def _copy_rows(states, bigger):
-    """Copy the states into rows of another layout."""
+def _copy_rows(states, row, layout):
+    """Copy the states into rows of another layout, which are 0."""
     for s in range(states.cells[0]):
-        for w in range(len(states.layout)):
-            put_number(bigger, bigger.row[s], w, number_at(states, states.row[s], w))
+        for w in range(len(layout)):
+            row[s, layout[w, LANE]] |= number_at(states, states.row[s], w) << layout[w, SHIFT]
 
 
 @jit
@@ -136,8 +161,8 @@ def _fill_word_slots(states):
     slots = states.word_slots
     for w in range(len(states.counts)):
         for n in range(states.counts[w]):
-            word = int(states.value[w, n, 0])
-            h = _word_slot(slots, w, word)
+            word = int(states.value[w, n])
+            h = _word_slot(slots, share_of(w, word))
             while slots[h, 0] != 0:
                 h = (h + 1) & (len(slots) - 1)
             slots[h, 0] = w << 32 | n + 1
@@ -163,8 +188,14 @@ def put_number(states, row, w, number):
 
 
 @inline
-def _word_slot(slots, w, word):
-    return _mix(int(word) ^ w << 40) >> 32 & (len(slots) - 1)
+def share_of(w, word):
+    """Share that a word at place ``w`` has in a state's hash."""
+    return _mix(_mix(int(word)) ^ (w + 1) * _FACTORS[0])
+
+
+@inline
+def _word_slot(slots, share):
+    return share >> 32 & (len(slots) - 1)
 
 
 @inline
@@ -176,26 +207,31 @@ def _mix(key):
 
 
 @inline
-def number_of(states, w, word):
+def number_of(states, w, word, share):
     """Number of a word at place ``w``, which joins that place's words if it is new; -1: there is no room for it."""
     slots = states.word_slots
-    h = _word_slot(slots, w, word)
+    h = _word_slot(slots, share)
     while True:
         found = int(slots[np.uint64(h), 0])
         if found == 0:
-            n = int(states.counts[w])
-            if n > states.layout[w, MASK] or 2 * states.cells[1] >= len(slots):
-                return -1
-            states.counts[w] = n + 1
-            states.cells[1] += 1
-            states.value[w, n, 0] = word
-            states.value[w, n, 1] = _mix(_mix(_mix(w << 32 | n))) if n > 0 else 0  # so that the first state's hash is 0
-            slots[np.uint64(h), 0] = w << 32 | n + 1
-            slots[np.uint64(h), 1] = word
-            return n
+            return _new_number(states, w, word, h)
         if slots[np.uint64(h), 1] == word and found >> 32 == w:
             return (found & _NUMBER) - 1
         h = (h + 1) & (len(slots) - 1)
+
+
+@jit
+def _new_number(states, w, word, h):
+    """Number a new word, which belongs into slot ``h``; -1: there is no room for it."""
+    n = int(states.counts[w])
+    if n > states.layout[w, MASK] or 2 * states.cells[1] >= len(states.word_slots):
+        return -1
+    states.counts[w] = n + 1
+    states.cells[1] += 1
+    states.value[w, n] = word
+    states.word_slots[h, 0] = w << 32 | n + 1
+    states.word_slots[h, 1] = word
+    return n
 
 
 # ---- states
@@ -208,6 +244,19 @@ def first_slot(states, hashed):
 
 
 @inline
+def candidate(states, hashed):
+    """The state that is met first where one is looked for, if it may be the same; or -1."""
+    found = int(states.slots[np.uint64(first_slot(states, hashed))])
+    return (found & _STATE) - 1 if found & ~_STATE == hashed & ~_STATE else -1
+
+
+@inline
+def has_room(states, more):
+    """Whether there is room for so many more states."""
+    return 2 * (states.cells[0] + more) <= len(states.slots)
+
+
+@inline
 def _equal(row, states, s):
     for lane in range(states.row.shape[1]):
         if row[lane] != states.row[s, lane]:
@@ -217,7 +266,7 @@ def _equal(row, states, s):
 
 @inline
 def add_state(states, row, hashed):
-    """Append a state unless it is there already: `NEW`, `KNOWN`; or `FULL`, and nothing is done."""
+    """Append a state, for which there is room, unless it is there already: `NEW`, `KNOWN`."""
     slots = states.slots
     mark = hashed & ~_STATE
     h = first_slot(states, hashed)
@@ -229,8 +278,6 @@ def add_state(states, row, hashed):
             return KNOWN
         h = (h + 1) & (len(slots) - 1)
     n = int(states.cells[0])
-    if n == len(states.row):
-        return FULL
     for lane in range(states.row.shape[1]):
         states.row[n, lane] = row[lane]
     states.cells[0] = n + 1

@@ -35,7 +35,7 @@ from workbench.mm.world import DEAD, PLAN, READ, RUNNABLE, WAIT_NONE, WRITE, WRI
 from workbench.replay import Replay, SmallWorld, small_world
 from workbench.scenarios.base import Actor, Cleaner, apply_design, new_world
 from workbench.scenarios.common import CPUS, lay_out_frames
-from workbench.search import engine
+from workbench.search import progress
 
 PRESET = "v6.12"
 SLOTS = 8  # direct IOs in flight
@@ -106,7 +106,7 @@ class Predicted:
             self.run.step(going[0])
 
     def _is_held(self, choice: int) -> bool:
-        bio = choice - engine.DEVICE
+        bio = choice - progress.DEVICE
         return bio >= 0 and self.world.bio[bio]["op"] != WRITEBACK
 
     def _call(self, name: str, pc: int, /, **fields: int) -> bool:
@@ -138,7 +138,7 @@ class Predicted:
 
     def complete(self, tag: int) -> None:
         """The device finishes a read that is held."""
-        self.run.step(engine.DEVICE + self.bios.pop(tag))
+        self.run.step(progress.DEVICE + self.bios.pop(tag))
         self.settle()
 
     def register(self, transfers: int = 0) -> bool:
