@@ -9,12 +9,12 @@ import argparse
 import io
 import math
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from benchmarks import growth, growth_figures
 from benchmarks.growth import Curve, exponent, exponent_of_n_log_n
+from benchmarks.row import Row
 from workbench.code_cache import source_hash
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +37,7 @@ def measured(curve: Curve, sizes: tuple[int, ...]) -> pd.DataFrame:
     return points
 
 
-def rows(quick: bool = False) -> list[dict[str, Any]]:
+def rows(quick: bool = False) -> list[Row]:
     """Give a row per curve.
 
     Parameters
@@ -49,7 +49,7 @@ def rows(quick: bool = False) -> list[dict[str, Any]]:
     return [row_of(curve, measured(curve, tuple(curve.quick if quick else curve.sizes))) for curve in found]
 
 
-def row_of(curve: Curve, points: pd.DataFrame) -> dict[str, Any]:
+def row_of(curve: Curve, points: pd.DataFrame) -> Row:
     """Compare the exponents of a curve and of its peer.
 
     The goal is a ratio: that of n log n's exponent at these sizes to the peer's, or `SPREAD` if that is more.
@@ -57,21 +57,22 @@ def row_of(curve: Curve, points: pd.DataFrame) -> dict[str, Any]:
     sizes = points["n"].tolist()
     ours, n_log_n = exponent(sizes, points["ours"].tolist()), exponent_of_n_log_n(sizes)
     least, most = points.loc[points["n"].idxmin()], points.loc[points["n"].idxmax()]
-    row = {
-        "name": f"growth/{curve.name}",
-        "what": f"exponent of CPU time over {curve.n} {_number(least['n'])} to {_number(most['n'])}, {curve.what},"
+    row = Row(
+        f"growth/{curve.name}",
+        f"exponent of CPU time over {curve.n} {_number(least['n'])} to {_number(most['n'])}, {curve.what},"
         f" against {curve.peer}",
-        "ours": ours,
-        "unit": "1",
-        "note": f"{least['ours']:,.3g} to {most['ours']:,.3g} ns per {curve.each}; n log n: {n_log_n:.3f}",
-    }
+        ours=ours,
+        note=f"{least['ours']:,.3g} to {most['ours']:,.3g} ns per {curve.each}; n log n: {n_log_n:.3f}",
+    )
     if points["peer"].isna().any():
-        goal = f"ours <= {_rounded_up(n_log_n)}"
-        return row | {"goal": goal, "note": f"{row['note']}; no peer: needs gcc"}
+        return row._replace(goal=f"ours <= {_rounded_up(n_log_n)}", note=f"{row.note}; no peer: needs gcc")
     peer = exponent(sizes, points["peer"].tolist())
-    told = f"; peer {least['peer']:,.3g} to {most['peer']:,.3g}"
-    goal = f"ratio <= {_rounded_up(max(n_log_n / peer, SPREAD))}"
-    return row | {"peer": peer, "ratio": ours / peer, "goal": goal, "note": row["note"] + told}
+    return row._replace(
+        peer=peer,
+        ratio=ours / peer,
+        goal=f"ratio <= {_rounded_up(max(n_log_n / peer, SPREAD))}",
+        note=f"{row.note}; peer {least['peer']:,.3g} to {most['peer']:,.3g}",
+    )
 
 
 def _number(n: float) -> str:

@@ -11,7 +11,9 @@ import subprocess
 import sys
 from typing import Any
 
+from benchmarks.bench_direct_io import LOAD
 from benchmarks.measure import Skipped, with_package
+from benchmarks.row import Row
 from workbench.sizes import size_of
 
 PAGES, QUICK_PAGES = (1 << 20, 1 << 23), (1 << 18, 1 << 21)
@@ -21,7 +23,6 @@ NODES, QUICK_NODES = (10**5, 10**6), (10**4, 10**5)
 PLAIN_NODES = (10**4, 5 * 10**4)  # of `intervaltree`
 STATES, QUICK_STATES = (1 << 17, 1 << 20), (1 << 14, 1 << 17)
 OPERATIONS, QUICK_OPERATIONS = 10**9, 10**8
-TENTHS = 10
 MOST_GROWTH = 1 << 20  # bytes: what the allocator and the interpreter may come to hold meanwhile
 
 # Of a child: resident now, and at most since `forget_peak`, in bytes.
@@ -81,14 +82,10 @@ print(json.dumps([peak, found[0].states, found[0].bytes]))
 LONG_RUN = """
 from benchmarks.bench_direct_io import LOAD, page_operations
 from workbench import simulate
-done, after = 0, []
+done = []
 simulate("direct-io", "tracker=bias", ios=1000, **LOAD)
-for tenth in range(1, TENTHS + 1):
-    while done < SIZE * tenth // TENTHS:
-        result = simulate("direct-io", "tracker=bias", ios=IOS, seed=1 + done, **LOAD)
-        done += page_operations(result.counters)
-    after.append(resident())
-print(json.dumps([done, after]))
+peak = most(lambda: done.append(page_operations(simulate("direct-io", "tracker=bias", ios=SIZE, **LOAD).counters)))
+print(json.dumps([peak, done[0]]))
 """
 
 
@@ -115,7 +112,7 @@ def per_one(program: str, sizes: tuple[int, int], each: int = 1, **given: Any) -
     return (large - small) / ((sizes[1] - sizes[0]) * each)
 
 
-def rows(quick: bool = False) -> list[dict[str, Any]]:
+def rows(quick: bool = False) -> list[Row]:
     """Give a row for a page, a range, a state, and a long run.
 
     Parameters
@@ -134,67 +131,68 @@ def rows(quick: bool = False) -> list[dict[str, Any]]:
     ]
 
 
-def page_row(name: str, what: str, program: str, sizes: tuple[int, int], each: int) -> dict[str, Any]:
+def page_row(name: str, what: str, program: str, sizes: tuple[int, int], each: int) -> Row:
     """Bytes per page beside the kernel's own ``struct page``; no goal where bios and checks at rest are in it."""
     ours, peer = per_one(program, sizes, each), size_of("struct page")
-    return {
-        "name": f"memory/page-{name}",
-        "what": f"memory per page of simulate {what}, against struct page",
-        "ours": ours,
-        "peer": peer,
-        "ratio": ours / peer,
-        "goal": "ratio <= 1" if each == 1 else "",
-        "unit": "B",
-        "note": f"peak of resident memory, {sizes[0] * each:,} and {sizes[1] * each:,} pages",
-    }
+    return Row(
+        name=f"memory/page-{name}",
+        what=f"memory per page of simulate {what}, against struct page",
+        ours=ours,
+        peer=peer,
+        ratio=ours / peer,
+        goal="ratio <= 1" if each == 1 else "",
+        unit="B",
+        note=f"peak of resident memory, {sizes[0] * each:,} and {sizes[1] * each:,} pages",
+    )
 
 
-def range_row(sizes: tuple[int, int]) -> dict[str, Any]:
+def range_row(sizes: tuple[int, int]) -> Row:
     """Bytes per range in the tree, beside the package `intervaltree`."""
     ours = per_one(TREE, sizes, NAME="")
-    row = {
-        "name": "memory/range",
-        "what": "memory per range in the tree, against intervaltree",
-        "ours": ours,
-        "goal": "ratio <= 1",
-        "unit": "B",
-        "note": f"peak of resident memory, {sizes[0]:,} and {sizes[1]:,} ranges",
-    }
+    row = Row(
+        name="memory/range",
+        what="memory per range in the tree, against intervaltree",
+        ours=ours,
+        goal="ratio <= 1",
+        unit="B",
+        note=f"peak of resident memory, {sizes[0]:,} and {sizes[1]:,} ranges",
+    )
     try:
         peer = per_one(TREE, PLAIN_NODES, NAME="intervaltree")
     except RuntimeError as missing:
         if "needs intervaltree" not in str(missing):
             raise
-        return row | {"note": f"{row['note']}; no peer: needs intervaltree"}
-    return row | {"peer": peer, "ratio": ours / peer}
+        return row._replace(note=f"{row.note}; no peer: needs intervaltree")
+    return row._replace(peer=peer, ratio=ours / peer)
 
 
-def state_row(sizes: tuple[int, int]) -> dict[str, Any]:
+def state_row(sizes: tuple[int, int]) -> Row:
     """Bytes per state that a search takes at its peak, beside what its tables hold in the end."""
     (least, few, _), (most, many, held) = (in_child(EXPLORE, SIZE=size) for size in sizes)
     ours, peer = (most - least) / (many - few), held / many
-    return {
-        "name": "memory/state",
-        "what": "memory per state of explore at its peak, against what its tables hold",
-        "ours": ours,
-        "peer": peer,
-        "ratio": ours / peer,
-        "unit": "B",
-        "note": f"golden-race, {few:,} and {many:,} states; a table that grows is there twice for a while",
-    }
+    return Row(
+        name="memory/state",
+        what="memory per state of explore at its peak, against what its tables hold",
+        ours=ours,
+        peer=peer,
+        ratio=ours / peer,
+        unit="B",
+        note=f"golden-race, {few:,} and {many:,} states; the table of slots is there twice while it grows",
+    )
 
 
-def long_run_row(operations: int) -> dict[str, Any]:
-    """Bytes by which resident memory grows between the first tenth of a long run and its end."""
-    done, after = in_child(LONG_RUN, SIZE=operations, TENTHS=TENTHS, IOS=max(1000, operations // 2000 // TENTHS))
-    return {
-        "name": "memory/long-run",
-        "what": "memory that simulate direct-io takes more at the end of a long run than after a tenth of it",
-        "ours": float(after[-1] - after[0]),
-        "goal": f"ours <= {MOST_GROWTH}",
-        "unit": "B",
-        "note": f"{done:,} page operations, run after run; {after[0] >> 20:,} MiB resident after the first tenth",
-    }
+def long_run_row(operations: int) -> Row:
+    """Bytes by which one long run takes more than one of a tenth of it, each at its peak."""
+    ios = operations // (2 * LOAD["size_kib"] // 4)  # each page is pinned and unpinned
+    (short, few), (long, many) = (in_child(LONG_RUN, SIZE=n) for n in (ios // 10, ios))
+    return Row(
+        name="memory/long-run",
+        what="memory that one run of simulate direct-io takes more than one of a tenth of its length",
+        ours=float(long - short),
+        goal=f"ours <= {MOST_GROWTH}",
+        unit="B",
+        note=f"peak of resident memory, {few:,} and {many:,} page operations",
+    )
 
 
 if __name__ == "__main__":

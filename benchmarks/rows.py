@@ -50,7 +50,7 @@ def chosen(only: Sequence[str]) -> list[str]:
     return [name for name in BENCHMARKS if name in only or not only]
 
 
-Measure = Callable[[bool], Iterable[Row | Mapping[str, Any]]]
+Measure = Callable[[bool], Iterable[Row]]
 
 
 def collect(names: Iterable[str], quick: bool, benchmarks: Mapping[str, Measure] | None = None) -> list[Row]:
@@ -75,7 +75,7 @@ def collect(names: Iterable[str], quick: bool, benchmarks: Mapping[str, Measure]
             print(f"bench: {name}", file=sys.stderr)
         try:
             measure = benchmarks[name] if benchmarks else _rows_of(BENCHMARKS[name])
-            found += [row if isinstance(row, Row) else Row(**row) for row in measure(quick)]
+            found += measure(quick)
         except Skipped as missing:
             found.append(Row(name, f"benchmark {name}").skipped(missing))
         except Exception as error:  # the other benchmarks have been measured, or can be

@@ -62,7 +62,7 @@ def test_what_cannot_run_or_differs_has_a_row_that_says_so():
     def differs(quick):
         raise AssertionError("the twin counts otherwise")
 
-    benchmarks = {"one": lambda quick: [Row(**WON)._replace(note=str(quick)), LOST], "two": needs, "three": differs}
+    benchmarks = {"one": lambda quick: [Row(**WON)._replace(note=str(quick)), Row(**LOST)], "two": needs, "three": differs}
     found = rows.collect(["one", "two", "three"], True, benchmarks)
     assert [row.name for row in found] == ["a/won", "a/lost", "two", "three"]
     assert [row.note for row in found] == ["True", "a note", "skipped: needs gcc", "failed: the twin counts otherwise"]
