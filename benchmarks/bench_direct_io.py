@@ -177,7 +177,7 @@ def rows(quick: bool = False) -> list[Row]:
     Parameters
     ----------
     quick : bool
-        Two trackers, and fewer direct IOs.
+        One tracker, and fewer direct IOs.
     """
     ios = QUICK_IOS if quick else IOS
     found = [tracker_row(name, ios) for name in (QUICK_TRACKERS if quick else trackers())]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import growth, growth_figures
-from benchmarks.growth import Curve, exponent, exponent_of_n_log_n
+from benchmarks.growth import Curve, exponent_of, exponent_of_n_log_n
 from benchmarks.row import Row
 from workbench.code_cache import source_hash
 
@@ -52,10 +52,11 @@ def rows(quick: bool = False) -> list[Row]:
 def row_of(curve: Curve, points: pd.DataFrame) -> Row:
     """Compare the exponents of a curve and of its peer.
 
-    The goal is a ratio: that of n log n's exponent at these sizes to the peer's, or `SPREAD` if that is more.
+    The goal is a ratio: that of n log n's exponent at these sizes to the peer's, or `SPREAD` if that is more. Without
+    a peer there is none.
     """
     sizes = points["n"].tolist()
-    ours, n_log_n = exponent(sizes, points["ours"].tolist()), exponent_of_n_log_n(sizes)
+    ours, n_log_n = exponent_of(curve, sizes, points["ours"].tolist()), exponent_of_n_log_n(sizes)
     least, most = points.loc[points["n"].idxmin()], points.loc[points["n"].idxmax()]
     row = Row(
         f"growth/{curve.name}",
@@ -65,8 +66,8 @@ def row_of(curve: Curve, points: pd.DataFrame) -> Row:
         note=f"{least['ours']:,.3g} to {most['ours']:,.3g} ns per {curve.each}; n log n: {n_log_n:.3f}",
     )
     if points["peer"].isna().any():
-        return row._replace(goal=f"ours <= {_rounded_up(n_log_n)}", note=f"{row.note}; no peer: needs gcc")
-    peer = exponent(sizes, points["peer"].tolist())
+        return row._replace(note=f"{row.note}; no peer: needs gcc")  # beyond the caches n log n is no measure
+    peer = exponent_of(curve, sizes, points["peer"].tolist())
     return row._replace(
         peer=peer,
         ratio=ours / peer,
@@ -88,7 +89,9 @@ def _rounded_up(limit: float) -> str:
 def write(points: pd.DataFrame, path: Path = DATA) -> None:
     """Write the table, with what made it in its first line."""
     source = f"# benchmarks/bench_growth.py, sources {source_hash()}: CPU time per unit of work [ns]\n"
-    path.write_text(source + points.to_csv(index=False, float_format="%.5g"), encoding="utf-8")
+    aside = path.with_suffix(".new")
+    aside.write_text(source + points.to_csv(index=False, float_format="%.5g"), encoding="utf-8")
+    aside.replace(path)
 
 
 def load(path: Path = DATA) -> tuple[str, pd.DataFrame]:
@@ -110,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
         found = []
         for curve in curves:
             found.append(measured(curve, tuple(curve.quick if told.quick else curve.sizes)))
-            print(row_of(curve, found[-1]), flush=True)
+            print(row_of(curve, found[-1])._asdict(), flush=True)
         if told.write:
             write(pd.concat(found))
     if told.write or told.draw:

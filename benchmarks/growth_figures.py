@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.growth import Curve, exponent, of_n_log_n, upper_half
+from benchmarks.growth import Curve, exponent_of, of_n_log_n, upper_half
 from workbench import charts
 from workbench.provenance import provenance
 
@@ -28,8 +28,11 @@ def figure(curve: Curve, points: pd.DataFrame) -> tuple[charts.Chart, str]:
         For `workbench.charts.save`.
     """
     drawn = lines_of(points)
-    powers = [f"{name} {exponent(own['n'], own['ns']):.2f}" for name, own in drawn.groupby("of", sort=False)]
-    told = f"Exponents of n times this, over the upper half of the sizes: {', '.join(powers)}."
+    powers = [
+        f"{name} {exponent_of(curve, [*own['n']], [*own['ns']]):.2f}" for name, own in drawn.groupby("of", sort=False)
+    ]
+    less = ", less that at the least size" if curve.fixed else ""
+    told = f"Exponents of the whole cost{less}, over the upper half of the sizes: {', '.join(powers)}."
     in_bytes = curve.n.startswith("pages")  # round numbers, which 2^20 is not
     return charts.lines(
         drawn.assign(n=drawn["n"] * PAGE_BYTES) if in_bytes else drawn,

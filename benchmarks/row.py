@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 
 SKIPPED, FAILED = "skipped: ", "failed: "
-GOAL = re.compile(r"(?:(ours|ratio) )?(<=|>=|≤|≥) ?([\d.]+) ?[x×]?")
+GOAL = re.compile(r"(?:(ours|ratio) )?(<=|>=) ?([\d.]+)")
 
 
 class Row(NamedTuple):
@@ -58,4 +58,4 @@ class Row(NamedTuple):
         value = self.ours if told[1] == "ours" else self.ratio
         if value is None or math.isnan(value):
             return None
-        return value <= float(told[3]) if told[2] in "<=≤" else value >= float(told[3])
+        return value <= float(told[3]) if told[2] == "<=" else value >= float(told[3])

@@ -25,7 +25,6 @@ BENCHMARKS = {
     "direct-io": "bench_direct_io",
     "explore": "bench_explore",
     "sweep": "bench_sweep",
-    "longterm": "bench_longterm",
     "growth": "bench_growth",
     "memory": "bench_memory",
     "start": "bench_start",
@@ -93,7 +92,7 @@ def _rows_of(module: str) -> Measure:
 
 
 def failed(rows: Iterable[Row]) -> bool:
-    """Tell whether a benchmark and its peer differ in their results."""
+    """Tell whether a benchmark failed, or differs from its peer in its results."""
     return any(row.note.startswith(FAILED) for row in rows)
 
 

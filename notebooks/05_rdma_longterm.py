@@ -322,7 +322,7 @@ save("longterm_memory", made, MACHINE | {"pages": MEMORIES, "pinned_share": 0.5}
 # ## Up to a TiB
 #
 # What such a run itself costs: a simulated hour with 37 % of memory pinned, a flusher's round every 5 s and a sync
-# every minute. Recorded, not run here (`python -m benchmarks.bench_longterm 28`).
+# every minute. Recorded, not run here (`python -m benchmarks.longterm 28`).
 
 # %%
 scale = pd.read_csv(Path(data_dir) / "longterm_scale.csv", comment="#")

@@ -56,8 +56,7 @@ def points_of(ours: float, peer: float | None) -> pd.DataFrame:
         (1.3, 1.3, True),  # both leave the caches
         (1.3, 1.4, True),
         (1.4, 1.3, False),
-        (1.07, None, True),
-        (1.15, None, False),
+        (1.15, None, None),
     ],
 )
 def test_the_goal_is_n_log_n_or_the_peer(ours, peer, met):
@@ -68,6 +67,13 @@ def test_the_goal_is_n_log_n_or_the_peer(ours, peer, met):
         assert (row.peer, row.ratio) == (None, None) and "needs gcc" in row.note
     else:
         assert row.ratio == pytest.approx(ours / peer)
+
+
+def test_what_the_least_size_costs_is_taken_off_where_it_hides_growth():
+    sizes = [1 << k for k in range(10, 25, 2)]
+    each = [3.0 * n**0.1 + 5e6 / n for n in sizes]
+    fixed = growth.exponent_of(CURVES["pages-bias"], sizes, each)
+    assert fixed == pytest.approx(1.1, abs=0.005) and growth.exponent_of(CURVES["nodes"], sizes, each) < 0.99
 
 
 def test_rows_of_growth(monkeypatch):
@@ -82,7 +88,7 @@ def test_rows_of_growth(monkeypatch):
     found = bench_growth.rows(quick=True)
     assert [row.name for row in found] == [f"growth/{name}" for name in CURVES]
     assert asked == [n for curve in given for n in curve.quick]
-    assert all(row.ours == pytest.approx(1) and row.met for row in found)
+    assert all(row.ours == pytest.approx(1, abs=0.03) and row.met in (True, None) for row in found)
     assert {row.name for row in found if row.ratio is None} == {"growth/cpus", "growth/qd"}
 
 
@@ -200,10 +206,10 @@ def test_rows_of_memory(children, quick):
     found = {row.name: row for row in bench_memory.rows(quick)}
     ios = (bench_memory.QUICK_OPERATIONS if quick else bench_memory.OPERATIONS) // 32
     grown = ios // 1000 - ios // 10 // 1000
-    ours = {"page-longterm": 100, "page-direct-io": 100 / 256, "range": 100, "state": 100, "long-run": grown}
+    ours = {"page-longterm": 100, "page-direct-io": 100 / 256, "range": 100, "state": 100, "long-run": grown / 2**20}
     assert {name: row.ours for name, row in found.items()} == {f"memory/{name}": n for name, n in ours.items()}
     assert [row.met for row in found.values()] == [False, None, True, None, True]
-    assert found["memory/range"].ratio == 1 / 4 and found["memory/state"].ratio == pytest.approx(1.25, rel=1e-2)
+    assert found["memory/range"].ratio == 1 / 4 and "hold 80.0 B" in found["memory/state"].note
 
 
 def test_ranges_without_the_package(children, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from workbench import accelerate
+from workbench import intrinsics
 from workbench.accelerate import JIT_ENABLED
 from workbench.mm import interval_tree as tree
 from workbench.mm.registers import RB_ROTATIONS, RB_VISITED
@@ -212,7 +212,7 @@ def plain(monkeypatch):
         for name, function in list(vars(module).items()):
             if hasattr(function, "py_func"):
                 monkeypatch.setattr(module, name, function.py_func)
-    monkeypatch.setattr(accelerate, "JIT_ENABLED", False)  # accessors ask whether they are compiled
+    monkeypatch.setattr(intrinsics, "JIT_ENABLED", False)  # accessors ask whether they are compiled
     return monkeypatch
 
 

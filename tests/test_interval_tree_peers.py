@@ -80,13 +80,13 @@ def test_stab_and_count_are_what_a_plain_list_gives():
 def test_a_row_has_the_size_where_we_do_worst_or_what_its_peer_needs():
     found = [bench.Measured("C", "stab", *given) for given in ((100, 5.0, 10.0), (1000, 9.0, 10.0), (10, 1.0, 10.0))]
     row = bench.row_of("C", "stab", found, {})
-    assert (row["ours"], row["peer"], row["ratio"], row["goal"]) == (9, 10, 0.9, "ratio <= 1.2")
-    assert row["note"] == "at 1,000 nodes; ratios 100: 0.50, 1,000: 0.90, 10: 0.10"
+    assert (row.ours, row.peer, row.ratio, row.goal) == (9, 10, 0.9, "ratio <= 1.2")
+    assert row.note == "at 1,000 nodes; ratios 100: 0.50, 1,000: 0.90, 10: 0.10"
     found = [bench.Measured("intervaltree", "stab", *given) for given in ((100, 1.0, 60.0), (1000, 1.0, 50.0))]
     row = bench.row_of("intervaltree", "stab", found, {})
-    assert (row["ratio"], row["goal"]) == (50, "ratio >= 50")
+    assert (row.ratio, row.goal) == (50, "ratio >= 50")
     row = bench.row_of("C", "stab", [], {"C": "needs gcc"})
-    assert (row["ratio"], row["note"]) == (None, "skipped: needs gcc")
+    assert (row.ratio, row.note) == (None, "skipped: needs gcc")
 
 
 def test_what_is_not_installed_is_named(monkeypatch):

@@ -87,6 +87,12 @@ def test_a_part_can_be_called_from_python_and_from_any_compiled_function():
 
     assert of_somebody_else(outer()) == 2 * ONCE + 300_000
 
+    @numba.njit
+    def of_parts_that_share_one(log):
+        return innermost(log, 1) + middle(log, 1) + has_use_for_it(log, 1)
+
+    assert of_parts_that_share_one(np.zeros(9, np.int64)) == 2 + 3 + 4
+
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_part_called_from_python_gives_what_numpy_does(seed):

@@ -4,7 +4,8 @@ Numba says nothing of it, so that LLVM has to take a store to a page's ``flags``
 the time, and reads these again after each. Here each load and store of a record's field is marked with the record's
 size, the field's offset and its type, and that of an array's element with its type: marks that differ are of different
 places (type-based alias analysis: LLVM Language Reference, "'tbaa' Metadata"). That holds as long as nothing reads an
-array as if it were of another type: no function of a simulation makes a view.
+array as if it were of another type: no function of a simulation makes a view. What compares or copies whole rows
+(`intrinsics.same_row`, `copy_row`) has no mark, so that it may: `search.progress.registers_of` gives such a view.
 """
 
 from typing import Any

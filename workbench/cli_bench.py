@@ -9,7 +9,7 @@ from typing import Any
 from workbench.errors import UsageError
 from workbench.usage import Add, add_json, print_json
 
-NAMES = "interval-tree, direct-io, explore, sweep, longterm, growth, memory, start, explorer"
+NAMES = "interval-tree, direct-io, explore, sweep, growth, memory, start, explorer"
 ROOT = Path(__file__).resolve().parent.parent  # of a source tree, which has the benchmarks
 
 

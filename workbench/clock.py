@@ -586,7 +586,7 @@ def _needed(world, clock, margin):
 
 @jit
 def _room(world, clock, margin):
-    """How many events may happen until that is asked again."""
+    """How many events may happen before `_needed` has to be asked again: each uses ``margin`` of anything at most."""
     sys, cells = world.sys, clock.cells
     left = len(clock.draws) - cells[DRAW_NEXT]
     planned = sys[R.PLAN_END] - sys[R.PLAN_NEXT]

@@ -60,6 +60,9 @@ class _PartLibrary(_ToldTypes):
         module = super()._get_module_for_linking().clone()
         for library in self.needed()[1:]:
             module.link_in(_for_linking(library), preserve=True)
+        for function in module.functions:  # of which that caller may link others that have them too
+            if not function.is_declaration and function.linkage in (ll.Linkage.external, ll.Linkage.weak_odr):
+                function.linkage = ll.Linkage.linkonce_odr
         return module
 
 

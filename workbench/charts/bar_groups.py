@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from workbench.charts.frames import grouped, left_out, need, pivot
 from workbench.charts.layout import add_legend, arrange, start
 from workbench.charts.paper import Chart, in_both_widths, settings
 from workbench.charts.scales import set_ticks, tick
 from workbench.charts.style import Style, label
+from workbench.charts.tidy import grouped, left_out, need, pivot
 from workbench.charts.words import axis_label, with_caption
 from workbench.tables import text_table, unit_of
 

@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from workbench.charts.frames import grouped, split_panels
 from workbench.charts.layout import add_legend, arrange, start
 from workbench.charts.paper import Chart
 from workbench.charts.scales import set_ticks
 from workbench.charts.style import Style, label
+from workbench.charts.tidy import grouped, split_panels
 
 
 def line_figure(

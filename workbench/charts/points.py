@@ -5,9 +5,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from workbench.charts.curves import line_figure
-from workbench.charts.frames import grouped, left_out, need, pivot, split_panels
 from workbench.charts.paper import Chart, in_both_widths, settings
 from workbench.charts.style import Style
+from workbench.charts.tidy import grouped, left_out, need, pivot, split_panels
 from workbench.charts.words import axis_label, with_caption
 from workbench.tables import unit_of
 

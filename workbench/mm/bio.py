@@ -559,8 +559,8 @@ def put_pinned_pages(tracker, world, first, end, when, handle):
 def _end_pin(tracker, world, p, waited_for):
     """A true pin ends, and its reference is put; gives whether it was the page's last pin.
 
-    Whether anybody waits was read before ``unpin``: read after that has changed a bit of the same word, it would wait
-    for the processor to have written it.
+    ``waited_for`` is read before the tracker's ``unpin``, which makes nobody wait: a load right behind a store to the
+    same word would have to wait for it.
     """
     last = ghost_unpin(page_of(world, p))
     put_page(tracker, world, p)

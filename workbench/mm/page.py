@@ -191,7 +191,7 @@ def wait_for_lock(task, page, p):
 
 @jit
 def wake_up_page(world, p, kind):
-    """Wake those who wait for ``kind`` on page ``p``."""
+    """Wake those who wait for ``kind`` on page ``p``; if nobody waits on it any more, `PG_WAITERS` goes."""
     others = False
     for t in range(len(world.task)):
         task = at(world.task, t)

@@ -64,7 +64,8 @@ def registers_of(sys: np.ndarray) -> list[np.ndarray]:
     Returns
     -------
     list of structured ndarray, shape (1,)
-        They are the world's own, not copies.
+        They are the world's own, not copies: compiled code may compare and copy these rows, but read no register by
+        them (`aliasing`).
     """
     runs = (sys[first : last + 1] for first, last in _RUNS)
     return [run.view(np.dtype([("registers", np.int64, len(run))])) for run in runs]

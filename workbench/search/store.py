@@ -105,7 +105,10 @@ def lengthened(array: np.ndarray, room: int, used: int) -> np.ndarray:
     """
     if len(array) >= room:
         return array
-    longer = np.zeros((AHEAD * room, *array.shape[1:]), array.dtype)
+    try:
+        longer = np.zeros((AHEAD * room, *array.shape[1:]), array.dtype)
+    except MemoryError:  # the system lays out no more than it has
+        longer = np.zeros((room, *array.shape[1:]), array.dtype)
     longer[:used] = array[:used]
     return longer
 

@@ -1,6 +1,6 @@
 """Time and memory of `rdma-longterm` against the number of pages: a simulated hour, 37 % of memory pinned.
 
-Run from the root of the repository: ``python -m benchmarks.bench_longterm [LARGEST]``, LARGEST a power of two of pages,
+Run from the root of the repository: ``python -m benchmarks.longterm [LARGEST]``, LARGEST a power of two of pages,
 26 by default; 28 takes minutes and 3 GiB. The flusher goes round every 5 s, sync every 60 s; what threads and devices
 write is in proportion to memory. With ``--write`` the table goes to ``data/longterm_scale.csv``.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.row import Row
 from workbench import simulate
 from workbench.code_cache import source_hash
 
@@ -59,29 +58,6 @@ def measure(order, design):
     }
 
 
-def rows(quick=False):
-    """CPU time per page as memory grows, by a factor of 16; quick: up to as much as the others begin with."""
-    large = SMALLEST if quick else SMALLEST + 4
-    found = [_growth(design, large - 4, large) for design in DESIGNS]
-    # Below that what a run costs however small it is would hide any growth.
-    return [row._replace(goal="") for row in found] if quick else found
-
-
-def _growth(design, small, large):
-    simulate("rdma-longterm", design, pages=4096, duration_s=1.0)  # compiles
-    peer, ours = (measure(order, design)["cpu_ns_per_page"] for order in (small, large))
-    return Row(
-        f"longterm/{design.partition(',')[0].removeprefix('tracker=')}",
-        f"simulate rdma-longterm, CPU per page at 2^{large} pages, against 2^{small}",
-        ours=ours,
-        peer=peer,
-        ratio=ours / peer,
-        goal=f"ratio <= {large / small:.3g}",  # as n log n
-        unit="ns",
-        note=f"{design}, a simulated hour",
-    )
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("largest", type=int, nargs="?", default=26)
@@ -95,7 +71,7 @@ def main():
             rows.append(measure(order, design))
             print(" ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
     if arguments.write:
-        source = f"# benchmarks/bench_longterm.py {arguments.largest}, sources {source_hash()}, a simulated hour each\n"
+        source = f"# benchmarks/longterm.py {arguments.largest}, sources {source_hash()}, a simulated hour each\n"
         DATA.write_text(source + pd.DataFrame(rows).to_csv(index=False))
 
 
