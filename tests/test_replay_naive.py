@@ -316,6 +316,14 @@ def share_writable(page):
     page["flags"] |= PTE_WRITE
 
 
+END_PIN = bio._end_pin
+
+
+def end_unseen(tracker, world, p, _):
+    """End a pin as if nobody waited for it."""
+    return END_PIN(tracker, world, p, False)
+
+
 def forget_a_reference(page):
     page["_refcount"] -= 1
 
@@ -332,7 +340,7 @@ NOTIFIER = ("mr-idle-fsync", {"fsync_rounds": 2}, "tracker=none,cleaning=ignore,
 LEASE = ("mr-idle-fsync", {"dereg": 0}, "tracker=flag,cleaning=wait,longterm=lease")
 LEASED_DAX = ("truncate-dax", {"holder": "mr", "on_notice": "keep"}, "weiny-leases")
 MUTANTS = {
-    "the end of a pin wakes nobody": (bio, "wake_pin_waiters", nothing, (*RACE, WAIT), "steps|pages"),
+    "the end of a pin wakes nobody": (bio, "_end_pin", end_unseen, (*RACE, WAIT), "steps|pages"),
     "the end of writeback wakes nobody": (bio, "wake_up_page", nothing, (*RACE, WAIT), "steps|pages"),
     "i_mmap_rwsem wakes nobody": (i_mmap, "wake", nothing, (*CRASH, "kara-virtual-vma"), "steps"),
     "DMA leaves memory as it was": (bio, "ghost_write", nothing, (*RACE, WAIT), "pages"),
