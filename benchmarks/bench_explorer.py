@@ -74,7 +74,9 @@ def rows(quick: bool = False) -> list[Row]:
     """
     if why := "not with --quick: it starts JupyterLab and a browser" if quick else missing():
         raise Skipped(why)
-    found = [ms for sliders in measure(MOVES).values() for of_slider in sliders.values() for ms in of_slider]
+    measured = measure(MOVES)
+    found = [ms for sliders in measured.values() for of_slider in sliders.values() for ms in of_slider]
+    unmoved = [f"{scenario} {name}" for scenario, sliders in measured.items() for name in sliders if not sliders[name]]
     return [
         Row(
             "explorer/move",
@@ -82,7 +84,7 @@ def rows(quick: bool = False) -> list[Row]:
             ours=statistics.median(found) / 1000,
             goal=f"ours <= {GOAL_MS / 1000}",
             unit="s",
-            note=_told(found),
+            note=_told(found) + (f"; no part in the picture: {', '.join(unmoved)}" if unmoved else ""),
         )
     ]
 
@@ -113,7 +115,8 @@ def _measure(page: Any, place: int, moves: int) -> dict[str, list[float]]:
         keys = ["ArrowRight", "ArrowLeft"] * (moves // 2)
         times = [page.evaluate(MOVE, [place, slider, key]) for key in keys]
         late = sum(ms < 0 for ms in times[1:])
-        assert not late, f"{name}: {late} of {len(times)} moves brought no new picture within 3 s"
+        if late < len(times) - 1:  # or else this picture does not depend on it
+            assert not late, f"{name}: {late} of {len(times)} moves brought no new picture within 3 s"
         found[name] = [ms for ms in times if ms >= 0]
     return found
 

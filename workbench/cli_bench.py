@@ -18,7 +18,7 @@ def add_bench(add: Add) -> None:
     summary = "measure speed beside its peers on this machine, and say whether the goals are met"
     example = "workbench bench --only direct-io --only start --quick"
     more = (
-        "\nTakes up to 25 minutes on 2 cores, with --quick 5, and compiles first what is not compiled yet. Best on an"
+        "\nTakes up to 20 minutes on 2 cores, with --quick 5, and compiles first what is not compiled yet. Best on an"
         "\nidle machine. Peers that are not installed are skipped: gcc, spin, chromium, and pip install"
         "\n'gup-pin-workbench[bench]'. Exit status 1: a benchmark failed, or a"
         "\npeer gives other results; the README then stays as it is."
