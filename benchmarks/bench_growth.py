@@ -1,7 +1,7 @@
 """Exponents of growth, each beside its peer (`benchmarks.growth`), and the table and figures of the points.
 
 Run from the root of the repository: ``python -m benchmarks.bench_growth [LARGEST]``, LARGEST a power of two of
-pages, 24 by default; 28 takes ten minutes and 5 GiB. With ``--write`` the table goes to ``data/growth.csv`` and the
+pages, 24 by default. With ``--write`` the table goes to ``data/growth.csv`` and the
 figures to ``figures/growth_*``; with ``--draw`` the figures are drawn from the table as it is.
 """
 

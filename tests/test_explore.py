@@ -105,6 +105,14 @@ def test_rows_that_nobody_has_used_are_not_copied():
     assert longer[:3].tolist() == array[:3].tolist() and not longer[3:].any()
 
 
+def test_where_no_memory_is_laid_out_ahead_there_is_room_for_what_is_needed(monkeypatch):
+    monkeypatch.setattr(store, "AHEAD", 1 << 45)  # more than there are addresses
+    longer = store.lengthened(np.arange(4), 8, 3)
+    assert longer.tolist() == [0, 1, 2, 0, 0, 0, 0, 0]
+    states = store.new_states(40)
+    assert store.with_room(states).row.shape == (2 * store.FIRST_ROOM, 1)
+
+
 @pytest.mark.parametrize(
     ("scenario", "design", "parameters"),
     [

@@ -105,12 +105,16 @@ def lengthened(array: np.ndarray, room: int, used: int) -> np.ndarray:
     """
     if len(array) >= room:
         return array
-    try:
-        longer = np.zeros((AHEAD * room, *array.shape[1:]), array.dtype)
-    except MemoryError:  # the system lays out no more than it has
-        longer = np.zeros((room, *array.shape[1:]), array.dtype)
+    longer = _laid_out(room, array.shape[1:], array.dtype)
     longer[:used] = array[:used]
     return longer
+
+
+def _laid_out(room: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    try:
+        return np.zeros((AHEAD * room, *shape), dtype)
+    except MemoryError:  # the system lays out no more than it has
+        return np.zeros((room, *shape), dtype)
 
 
 def with_words(states: States) -> States:
@@ -127,7 +131,7 @@ def with_words(states: States) -> States:
         value[w, :n] = states.value[w, :n]
     row = states.row
     if not np.array_equal(layout, states.layout):
-        row = np.zeros((len(row), lanes), np.int64)
+        row = _laid_out(room_of(states), (lanes,), np.dtype(np.int64))
         _copy_rows(states, row, layout)
     bigger = states._replace(row=row, layout=layout, value=value, word_slots=np.zeros((pairs, 2), np.int64))
     _fill_word_slots(bigger)
